@@ -1,0 +1,1 @@
+//! Wiring: settings to adapters to services; start order, shutdown order.

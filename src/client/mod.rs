@@ -1,0 +1,1 @@
+//! A daemon's HTTP from outside.

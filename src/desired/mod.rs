@@ -1,0 +1,1 @@
+//! A tree of files to a desired state and diagnostics.

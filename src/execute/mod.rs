@@ -1,0 +1,1 @@
+//! Lease an attempt, run it, report it.

@@ -1,0 +1,1 @@
+//! Reviews in, commit statuses out. Built by the forge issue.

@@ -1,0 +1,1 @@
+//! Who is calling: token, session, socket uid to an actor.

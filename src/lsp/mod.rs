@@ -1,0 +1,1 @@
+//! The language server. Built by the pull-request issue.

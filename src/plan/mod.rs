@@ -1,0 +1,1 @@
+//! Desired state and actual state to a plan: diff, order, render.

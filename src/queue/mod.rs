@@ -1,0 +1,1 @@
+//! Triggers and schedules to queued runs; whose turn it is among tenants.

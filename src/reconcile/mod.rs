@@ -1,0 +1,1 @@
+//! The loop: source, desired, plan, judge, apply, queue; tenant by tenant.

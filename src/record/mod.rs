@@ -1,0 +1,1 @@
+//! What a run record and an audit entry contain: redaction, hash chain, ledger.

@@ -1,0 +1,1 @@
+//! The life of runs, steps and attempts: event in, effects out.

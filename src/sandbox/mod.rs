@@ -1,0 +1,1 @@
+//! One attempt under limits: start, stop, output.

@@ -1,0 +1,1 @@
+//! Cron, zones and catch-up to fire times.

@@ -1,0 +1,1 @@
+//! Custody of identities, opening with sops.

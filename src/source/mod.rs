@@ -1,0 +1,1 @@
+//! A commit comes in: watch, fetch, read its tree.

@@ -1,0 +1,1 @@
+//! Actual state, queue, leases, records.

@@ -1,0 +1,1 @@
+//! Pages for people. Built by the UI issue.
