@@ -19,6 +19,16 @@ pub type CommitId = ObjectId;
 pub struct IdError(pub String);
 
 impl ObjectId {
+    /// Forty zeros: stands for files that lie in a work tree and in no commit.
+    #[must_use]
+    pub fn null() -> Self {
+        Self("0".repeat(40))
+    }
+    /// Whether it stands for a work tree.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.0.bytes().all(|digit| digit == b'0')
+    }
     /// The full id in lower-case hex.
     #[must_use]
     pub fn as_str(&self) -> &str {
