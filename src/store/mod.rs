@@ -1,1 +1,453 @@
-//! Actual state, queue, leases, records.
+//! Actual state, queue, leases, records, behind one trait of whole operations in domain words.
+//!
+//! SQLite is the default engine; the model in memory is what the tests compare with, never a product.
+//! The run machine is advanced inside these operations, in the transaction that stores its new state.
+//! Deliberately absent: deciding (authz), diffing (plan), anything of Git. The ledger lies beside the store.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::authz::{Permit, action};
+use crate::domain::{
+    ActualState, AttemptId, AuditEntry, AuditRecord, ChangeKeys, CommitId, Length, Pause, Pin, Platform,
+    Removals, RunId, RunPins, SecretName, StatusRow, TenantId, TenantState, Timestamp, VersionId, WorkflowId,
+};
+
+/// One tenant brought to a revision: everything of it lands in one transaction or nothing does.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// The generation that the plan was made against.
+    pub expected_generation: u64,
+    /// The commit.
+    pub commit: CommitId,
+    /// The ids it was read under.
+    pub keys: ChangeKeys,
+    /// What exists from now on; `None` removes the tenant.
+    pub next: Option<TenantState>,
+    /// Digest of `next`; the generation rises only when it differs from the applied one.
+    pub digest: Option<String>,
+    /// What is taken away; raises the authority number.
+    pub removals: Removals,
+    /// Whether only the removals are applied (`restricted_commit`), the rest staying as it is.
+    pub removals_only: bool,
+    /// The runs that start; their `generation` is the one this apply makes.
+    pub runs: Vec<RunPins>,
+    /// What the audit says of it.
+    pub audit: Vec<AuditEntry>,
+    /// The tenant's status row after it.
+    pub status: StatusRow,
+}
+
+/// What an apply did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedAt {
+    /// The generation from now on.
+    pub generation: u64,
+    /// Whether it rose.
+    pub changed: bool,
+    /// The runs that were queued; one already known under its key is not among them.
+    pub queued: Vec<RunId>,
+}
+
+/// A run asked for: started once per (tenant, workflow, trigger kind, trigger key).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// A new run.
+    Queued(RunId),
+    /// The run that has this key already.
+    Known(RunId),
+    /// Not made, with the reason: the schedule's last run is active, the tenant is suspended.
+    Skipped(String),
+}
+
+/// An attempt given to a worker for a time, with the right to execute it.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Which attempt; its number is the fencing token.
+    pub attempt: AttemptId,
+    /// The right, which ends with the lease.
+    pub permit: Permit<action::Execute>,
+    /// When the lease ends unless it is renewed.
+    pub until: Timestamp,
+    /// What the run pins.
+    pub pins: std::sync::Arc<RunPins>,
+    /// The step's input as JSON, expressions rendered.
+    pub input: Value,
+    /// Names the step over attempts and reruns.
+    pub idempotency_key: String,
+    /// Whether somebody asked for the end already.
+    pub cancel: bool,
+}
+
+/// Which runs to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only of this workflow.
+    pub workflow: Option<WorkflowId>,
+    /// Only of this commit.
+    pub commit: Option<CommitId>,
+    /// Only failed ones (failure, error, timed_out).
+    pub failed: bool,
+    /// Only what was made before this run, for paging.
+    pub before: Option<RunId>,
+    /// At most this many, 1 to 1,000.
+    pub limit: u32,
+}
+
+/// A line or piece of output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Place in the attempt's output, from 0.
+    pub sequence: u64,
+    /// When it was read.
+    pub at: Timestamp,
+    /// Which pipe.
+    pub stream: LogStream,
+    /// Redacted bytes, as text with invalid UTF-8 replaced.
+    pub text: String,
+}
+
+/// Which pipe of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Said by tenantry: limits, marks, where output was cut.
+    System,
+}
+
+/// A store refuses or cannot.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The actual state has moved on since the plan was made.
+    #[error("the actual state moved on: generation {actual}, planned against {expected}")]
+    Moved {
+        /// What the plan was made against.
+        expected: u64,
+        /// What the store has.
+        actual: u64,
+    },
+    /// The permit has ended, or a right ended since it was made.
+    #[error("the permit no longer counts: {0}")]
+    Denied(String),
+    /// The attempt is no longer this worker's.
+    #[error("the lease of {0} is over")]
+    Stale(AttemptId),
+    /// There is no such run, log or tenant in the permit's tenant.
+    #[error("not found")]
+    NotFound,
+    /// The store cannot be read or written now: busy, full disk, I/O error.
+    #[error("the store is unavailable: {message}")]
+    Unavailable {
+        /// What is wrong and the cure.
+        message: String,
+        /// The engine's error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The database was written by a newer version.
+    #[error(
+        "the database has schema {found}, this program knows up to {known}: run the newer program, or restore the backup made before its migration"
+    )]
+    Newer {
+        /// Of the database.
+        found: i64,
+        /// Of this program.
+        known: i64,
+    },
+    /// A row does not hold what it must: damage or a mistake of ours.
+    #[error("a stored {what} cannot be read: {message}")]
+    Corrupt {
+        /// What.
+        what: &'static str,
+        /// Why.
+        message: String,
+    },
+}
+
+/// How an attempt ended, as its worker reports it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How.
+    pub outcome: crate::domain::Outcome,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// What it wrote, redacted, at most 64 KiB.
+    pub outputs: BTreeMap<crate::domain::FieldName, Value>,
+    /// What the record keeps of it: exit, usage, versions delivered, redaction hits, sandbox tier.
+    pub record: crate::record::AttemptRecord,
+}
+
+/// Actual state, queue, leases and records. Every method is one transaction and takes its own time from `now`.
+///
+/// Methods with a permit work in the permit's tenant only, and refuse one that has ended or whose authority
+/// number is older than the tenant's.
+#[async_trait]
+pub trait Store: Send + Sync {
+    // --- reconcile ---
+
+    /// The actual state of the permit's tenant; empty for one never seen.
+    async fn actual(&self, permit: &Permit<action::Reconcile>) -> Result<ActualState, StoreError>;
+    /// Applies one tenant: state, inventory, audit, status and runs land together or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::Moved`] if the generation is not the expected one.
+    async fn apply(
+        &self,
+        permit: &Permit<action::Reconcile>,
+        application: &Application,
+        now: Timestamp,
+    ) -> Result<AppliedAt, StoreError>;
+    /// Writes the status row of a tenant that was looked at and not applied.
+    async fn set_status(
+        &self,
+        permit: &Permit<action::Reconcile>,
+        row: &StatusRow,
+        audit: &[AuditEntry],
+    ) -> Result<(), StoreError>;
+    /// What every tenant was last looked at under: its keys, status, retry time, incarnation and authority number.
+    async fn tenants(&self) -> Result<Vec<TenantHead>, StoreError>;
+    /// The last applied platform, with its commit and keys; `None` before the first.
+    async fn platform(&self) -> Result<Option<AppliedPlatform>, StoreError>;
+    /// Applies the platform's scope.
+    async fn apply_platform(
+        &self,
+        platform: &AppliedPlatform,
+        status: &StatusRow,
+        audit: &[AuditEntry],
+    ) -> Result<(), StoreError>;
+    /// Writes the platform's status row.
+    async fn set_platform_status(&self, status: &StatusRow, audit: &[AuditEntry]) -> Result<(), StoreError>;
+    /// The platform's status row.
+    async fn platform_status(&self) -> Result<Option<StatusRow>, StoreError>;
+    /// The source as last seen: head, when fetched, state, and what holds it.
+    async fn source(&self) -> Result<SourceRow, StoreError>;
+    /// Writes the source's row.
+    async fn set_source(&self, row: &SourceRow, audit: &[AuditEntry]) -> Result<(), StoreError>;
+
+    // --- steering ---
+
+    /// Pauses (`Some`) or resumes (`None`) one workflow.
+    async fn set_pause(
+        &self,
+        permit: &Permit<action::Steer>,
+        workflow: &WorkflowId,
+        pause: Option<Pause>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// Suspends or resumes the tenant.
+    async fn set_suspension(
+        &self,
+        permit: &Permit<action::Steer>,
+        pause: Option<Pause>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// Pins or unpins the tenant's code; refuses a commit that it has not applied.
+    async fn set_pin(
+        &self,
+        permit: &Permit<action::Steer>,
+        pin: Option<Pin>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// Lets go what is held in a tenant: the next pass applies it.
+    async fn release(&self, permit: &Permit<action::Release>, audit: AuditEntry) -> Result<(), StoreError>;
+    /// Revokes a version for ever; raises the authority number.
+    async fn revoke(
+        &self,
+        permit: &Permit<action::Revoke>,
+        secret: &SecretName,
+        version: &VersionId,
+        audit: AuditEntry,
+    ) -> Result<Vec<RunId>, StoreError>;
+
+    // --- runs ---
+
+    /// Starts one run; a key already used gives the run that has it.
+    async fn start(
+        &self,
+        permit: &Permit<action::Start>,
+        pins: RunPins,
+        audit: AuditEntry,
+    ) -> Result<Started, StoreError>;
+    /// Starts the runs of schedules that are due and moves their cursors, together.
+    async fn fire(
+        &self,
+        permit: &Permit<action::Schedule>,
+        fired: Vec<Fired>,
+        now: Timestamp,
+    ) -> Result<Vec<Started>, StoreError>;
+    /// Where each schedule of a tenant stands: entry to the last time that was looked at.
+    async fn schedule_cursors(
+        &self,
+        permit: &Permit<action::Schedule>,
+    ) -> Result<BTreeMap<(WorkflowId, String), Timestamp>, StoreError>;
+    /// What the tenant has applied, for the scheduler and for starts.
+    async fn applied(&self, permit: &Permit<action::Schedule>) -> Result<ActualState, StoreError>;
+    /// Leases up to `slots` attempts, fair among tenants; the one method without a tenant.
+    async fn claim(
+        &self,
+        worker: &str,
+        regions: Option<&[String]>,
+        slots: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, StoreError>;
+    /// Renews leases in one batch; gives back, per attempt, the new end and whether its end is asked for.
+    async fn renew(
+        &self,
+        leases: &[(Permit<action::Execute>, AttemptId)],
+        now: Timestamp,
+    ) -> Result<Vec<Renewal>, StoreError>;
+    /// Completes an attempt and leases what it frees to the same worker, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if the lease is another's by now: nothing is recorded.
+    async fn complete(
+        &self,
+        permit: &Permit<action::Execute>,
+        attempt: &AttemptId,
+        report: Report,
+        now: Timestamp,
+    ) -> Result<Option<Lease>, StoreError>;
+    /// Asks for the end of a run.
+    async fn cancel(
+        &self,
+        permit: &Permit<action::Cancel>,
+        run: &RunId,
+        request: crate::run::CancelRequest,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// Ticks every run whose time has come, at most `limit`; gives the next time one will.
+    async fn wake(&self, limit: u32, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    /// The applied state against which the broker narrows a step's reach, read under its lease.
+    async fn reach(
+        &self,
+        permit: &Permit<action::ReadSecret>,
+        attempt: &AttemptId,
+        now: Timestamp,
+    ) -> Result<ActualState, StoreError>;
+    /// Writes an audit entry of an attempt and is durable when it returns; used before a secret is opened.
+    async fn audit_attempt(
+        &self,
+        permit: &Permit<action::ReadSecret>,
+        attempt: &AttemptId,
+        entry: AuditEntry,
+    ) -> Result<(), StoreError>;
+
+    // --- reading ---
+
+    /// One run as its record.
+    async fn run(
+        &self,
+        permit: &Permit<action::View>,
+        run: &RunId,
+    ) -> Result<crate::record::RunRecord, StoreError>;
+    /// Runs, newest first.
+    async fn runs(
+        &self,
+        permit: &Permit<action::View>,
+        filter: &RunFilter,
+    ) -> Result<Vec<crate::record::RunRecord>, StoreError>;
+    /// The status row of the permit's tenant.
+    async fn status(&self, permit: &Permit<action::ViewHealth>) -> Result<StatusRow, StoreError>;
+    /// The actual state, for people who may look.
+    async fn view(&self, permit: &Permit<action::View>) -> Result<ActualState, StoreError>;
+    /// The tenant's audit chain from `after` on, at most `limit` records.
+    async fn audit(
+        &self,
+        permit: &Permit<action::ViewAccess>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError>;
+    /// Who may do what in a tenant: the state that `authz::decide` takes; `None` for one never seen.
+    async fn access(&self, tenant: &TenantId) -> Result<Option<ActualState>, StoreError>;
+    /// Writes an entry that belongs to no other operation, such as a denial.
+    async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
+    /// Now, never earlier than the last recorded time.
+    async fn now(&self, clock: Timestamp) -> Result<Timestamp, StoreError>;
+}
+
+/// What the loop knows of a tenant before it looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantHead {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which tenant of that name.
+    pub incarnation: u32,
+    /// Its authority number.
+    pub authority: u64,
+    /// Its status row.
+    pub status: StatusRow,
+    /// Whether Git no longer has it.
+    pub removed: bool,
+    /// Names of the shared directories it uses.
+    pub shared: Vec<String>,
+    /// The next time something of it ends or begins: elevation, version, pause, pin.
+    pub deadline: Option<Timestamp>,
+    /// Set by `release`: held lines are let go at the next pass.
+    pub released: bool,
+}
+
+/// The platform as applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedPlatform {
+    /// The commit.
+    pub commit: CommitId,
+    /// The ids it was read under.
+    pub keys: ChangeKeys,
+    /// What binds all tenants.
+    pub platform: Platform,
+}
+
+/// The source as last seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SourceRow {
+    /// The head that was last read.
+    pub head: Option<CommitId>,
+    /// When it was last fetched.
+    pub fetched_at: Option<Timestamp>,
+    /// `current`, `stale`, `rewritten` or `unreachable`.
+    pub state: String,
+    /// What is wrong, for people.
+    pub message: Option<String>,
+    /// The rewritten head that waits for a release.
+    pub held: Option<CommitId>,
+    /// A rewritten head that was released.
+    pub released: Option<CommitId>,
+}
+
+/// A schedule whose time has come, or has been passed over.
+#[derive(Clone, Debug)]
+pub struct Fired {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The schedule's entry.
+    pub entry: String,
+    /// The cursor from now on.
+    pub cursor: Timestamp,
+    /// What happens while its last run is active.
+    pub overlap: crate::domain::Overlap,
+    /// The run, or `None` where the time is only passed over.
+    pub pins: Option<RunPins>,
+}
+
+/// The answer to a renewal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease goes on.
+    Until {
+        /// Its new end.
+        until: Timestamp,
+        /// Whether the end of the attempt is asked for.
+        cancel: bool,
+    },
+    /// The lease is another's or over: the attempt must be stopped and reports nothing.
+    Lost,
+}
+
+/// The length of a lease. Source: design page `store.md`.
+pub const LEASE: Length = Length::from_secs(60);

@@ -1,0 +1,102 @@
+//! A run as it is shown and exported: `tenantry.runs/1`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::{
+    Actor, CommitId, FieldName, ObjectId, Outcome, Phase, RunId, StepId, TenantId, Timestamp, Trigger,
+    WorkflowId,
+};
+
+/// What the record keeps of one attempt. Facts that `why` needs, delivered and not declared; never a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// How the process ended: `{kind, code, signal}`, kind as in design page `interfaces.md`.
+    pub exit: Value,
+    /// What it used: memory peak, processor time, limits hit.
+    pub usage: Value,
+    /// The sandbox tier, or `unsafe-none`, and what was missing.
+    pub sandbox: String,
+    /// `tenants/acme/stripe_api_key@v3` for every version that was delivered.
+    pub secrets_used: Vec<String>,
+    /// Redaction hits per form.
+    pub redactions: BTreeMap<String, u64>,
+    /// Bytes of output that were stored.
+    pub log_bytes: u64,
+    /// SHA-256 of the stored output, hex.
+    pub log_digest: Option<String>,
+}
+
+/// One run as everybody sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id.
+    pub id: RunId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The tenant's environment.
+    pub environment: Option<String>,
+    /// The commit.
+    pub commit: CommitId,
+    /// The tree of the tenant's directory.
+    pub tree: ObjectId,
+    /// What started it.
+    pub trigger: Trigger,
+    /// Who started it.
+    pub actor: Actor,
+    /// Where it stands.
+    pub state: Phase,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its first attempt was leased.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its attempts in the order they were leased, and steps that had none.
+    pub steps: Vec<StepRecord>,
+    /// Versions delivered to any attempt.
+    pub secrets_used: Vec<String>,
+    /// The blobs its steps could open, by path at `/repo`.
+    pub scripts: BTreeMap<String, ObjectId>,
+    /// SHA-256 of its inputs.
+    pub inputs_digest: String,
+    /// The run that this one repeats.
+    pub rerun_of: Option<RunId>,
+}
+
+/// One attempt of one step, or a step without any.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The step.
+    pub id: StepId,
+    /// The item of a `for_each`.
+    pub item: Option<u32>,
+    /// The attempt; 0 where there was none.
+    pub attempt: u32,
+    /// Where it stands.
+    pub state: Phase,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// How the process ended.
+    pub exit: Value,
+    /// When it was leased.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Bytes of output that were stored.
+    pub log_bytes: u64,
+    /// What it wrote, redacted.
+    pub outputs: BTreeMap<FieldName, Value>,
+    /// The facts kept of it.
+    pub record: Option<AttemptRecord>,
+}
