@@ -135,3 +135,6 @@ pub struct Revision {
     /// The branch, without `refs/heads/`.
     pub branch: String,
 }
+
+/// Makes fresh UUIDv7s: given to whoever needs them by `app.rs`, counted ones by tests.
+pub type FreshIds = std::sync::Arc<dyn Fn() -> uuid::Uuid + Send + Sync>;

@@ -179,6 +179,9 @@ impl fmt::Display for Length {
     }
 }
 
+/// Tells the time: given to whoever needs it by `app.rs`, a fixed or stepped one by tests.
+pub type Clock = std::sync::Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 #[cfg(test)]
 mod tests {
     use super::*;
