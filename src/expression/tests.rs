@@ -87,7 +87,7 @@ fn a_name_nobody_has_is_found_before_it_runs() {
     check_parse("1 +", "something is missing at the end", Some(3));
     check_parse("a b", "`b` is not expected here", Some(2));
     check_parse("'é' b", "`b` is not expected here", Some(5));
-    check_parse("inputs.?day", "`?` is not expected here", Some(7));
+    check_parse("inputs.?day", "`.` is not expected here", Some(6));
     assert!(
         Expression::parse("secrets.x")
             .expect_err("no root")
