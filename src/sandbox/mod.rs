@@ -1,1 +1,233 @@
 //! One attempt under limits: start, stop, output.
+//!
+//! An [`Executor`] takes a [`StepSpec`] and gives a [`RunningStep`] with two streams to read and a socket to
+//! serve. The default tier runs it in fresh namespaces of its own, made by a small resident helper process,
+//! so that the daemon never forks itself; the tier `unsafe-none` runs the same spec as a plain process.
+//! Deliberately absent: what the streams are turned into (execute, record), what the socket answers (broker),
+//! why a step runs at all (run, queue). There is no network in a sandbox yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::AsyncRead;
+use tokio::net::UnixListener;
+
+use crate::domain::{ByteSize, Exit, Mode, Resources, TenantId, Usage};
+
+mod capabilities;
+
+pub use capabilities::{Capabilities, Feature, FeatureState, Need};
+
+/// Runs attempts of steps, each apart from everything else.
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// What this machine can and cannot do, found out by doing it when the executor was made.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Starts one attempt. Dropping the returned step kills it.
+    ///
+    /// # Errors
+    /// [`SandboxError::Refused`] while a required feature is missing; the others when this attempt could not
+    /// be started, which says nothing about the script.
+    async fn start(&self, spec: StepSpec) -> Result<Started, SandboxError>;
+
+    /// Ends and removes what an earlier process of the same instance left behind. Called once, before the first
+    /// start; gives the number of leftovers.
+    ///
+    /// # Errors
+    /// [`SandboxError::Helper`] if something cannot be removed.
+    async fn recover(&self) -> Result<usize, SandboxError>;
+}
+
+/// An attempt that has been started.
+pub struct Started {
+    /// Waits for it and stops it.
+    pub step: Box<dyn RunningStep>,
+    /// Its standard output; ends after its last process. Unread output stops the script, never fills memory.
+    pub stdout: Box<dyn AsyncRead + Send + Unpin>,
+    /// Its standard error.
+    pub stderr: Box<dyn AsyncRead + Send + Unpin>,
+    /// Listens at `$TENANTRY_SOCKET`. Only processes of this attempt can connect.
+    pub broker: UnixListener,
+}
+
+/// One attempt while it runs.
+#[async_trait]
+pub trait RunningStep: Send {
+    /// Waits until the last process of the attempt is dead, and ends it when its time is over. Dropping the
+    /// future and calling again is allowed; after the end it gives the same answer again.
+    async fn wait(&mut self) -> Ended;
+
+    /// Asks every process of the attempt to end (SIGTERM) and kills them all once `grace` is over; returns at
+    /// once, the end is waited for with [`RunningStep::wait`]. The first reason stays; a shorter grace counts.
+    async fn stop(&mut self, why: Stop, grace: Duration);
+}
+
+/// Why an attempt is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// Its time is over.
+    TimedOut,
+    /// Somebody, or the run machine, wants it gone.
+    Cancelled,
+    /// It writes more than anybody reads.
+    OutputLimit,
+    /// Its lease is lost: another worker has it.
+    Lost,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The way, the code, the signal.
+    pub exit: Exit,
+    /// What it used.
+    pub usage: Usage,
+    /// What stands in `$TENANTRY_OUTPUT`.
+    pub output: StepOutput,
+    /// What went wrong in the sandbox, for `sandbox_error` and `lost`.
+    pub problem: Option<String>,
+}
+
+/// What an attempt left in `$TENANTRY_OUTPUT`, read after its last process was dead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StepOutput {
+    /// No file, or an empty one.
+    #[default]
+    Nothing,
+    /// The bytes as they are: not yet parsed, not yet redacted.
+    Bytes(Vec<u8>),
+    /// Something that is not read: a link, a directory, a device, a file that is too large. In a user's words.
+    Refused(String),
+}
+
+/// Everything one attempt needs. Nothing else of the daemon reaches it.
+#[derive(Clone, Debug)]
+pub struct StepSpec {
+    /// Names the attempt in cgroups and directories: 1 to 80 bytes of `a-z`, `A-Z`, `0-9`, `-`, `_`, `.`.
+    pub name: String,
+    /// Whose it is. Tenants have different host user ids where the daemon can give them.
+    pub tenant: TenantId,
+    /// What is run.
+    pub program: Program,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its environment. The sandbox adds what depends on places (see [`PLACE_VARIABLES`]) and nothing else.
+    pub environment: BTreeMap<String, String>,
+    /// The files at `/repo`, which is the working directory.
+    pub files: Vec<StepFile>,
+    /// The JSON in `$TENANTRY_INPUT`.
+    pub input: Vec<u8>,
+    /// Secrets delivered as files.
+    pub secret_files: Vec<SecretFile>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// The variables that the sandbox sets itself, since they name places inside it.
+pub const PLACE_VARIABLES: [&str; 6] =
+    ["PATH", "HOME", "TMPDIR", "TENANTRY_INPUT", "TENANTRY_OUTPUT", "TENANTRY_SOCKET"];
+
+/// What a step runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A file of [`StepSpec::files`], started by its shebang. It need not be executable: without the bit it is
+    /// handed to the interpreter that its first line names, or to `/bin/sh`.
+    File(String),
+    /// A text handed to an interpreter, which is looked up in the `PATH` of the sandbox.
+    Inline {
+        /// `sh`, `bash`, `python3` or `node`, with its options.
+        interpreter: Vec<String>,
+        /// The script.
+        text: String,
+    },
+    /// A command looked up in the `PATH` of the sandbox; for probes and tests.
+    Command(String),
+}
+
+/// A file that the step can open and not change.
+#[derive(Clone, Debug)]
+pub struct StepFile {
+    /// Relative, with `/`, without `.`, `..` and empty parts.
+    pub path: String,
+    /// Whether it is executable.
+    pub mode: Mode,
+    /// Its content.
+    pub content: Arc<[u8]>,
+}
+
+/// A secret in a file that only this attempt can open, in memory only.
+#[derive(Clone)]
+pub struct SecretFile {
+    /// The variable that gets the file's path; also the file's name.
+    pub variable: String,
+    /// Its value; wiped when dropped.
+    pub content: Arc<zeroize::Zeroizing<Vec<u8>>>,
+}
+
+impl std::fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretFile({}, {} bytes)", self.variable, self.content.len())
+    }
+}
+
+/// What one attempt may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory, processor, processes, disk. Files in `/work` count as memory too: they lie in it.
+    pub resources: Resources,
+    /// Files and directories in `/work` and `/tmp` together.
+    pub inodes: u32,
+    /// The size of `$TENANTRY_OUTPUT`.
+    pub output_bytes_max: ByteSize,
+    /// The time from start to SIGTERM.
+    pub timeout: Duration,
+    /// The time from SIGTERM to SIGKILL when the timeout has come.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    /// Source: design page `runs.md`, "Defaults".
+    fn default() -> Self {
+        Self {
+            resources: Resources::default(),
+            inodes: 16_384,
+            output_bytes_max: ByteSize::from_bytes(64 << 10),
+            timeout: Duration::from_secs(600),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why an attempt could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The machine lacks something required; the text names it and its cure.
+    #[error("steps are refused on this machine: {0}")]
+    Refused(String),
+    /// The spec cannot be carried out.
+    #[error("the step cannot be started: {0}")]
+    Spec(String),
+    /// The helper process is gone or answers nonsense.
+    #[error("the sandbox helper failed: {0}")]
+    Helper(String),
+    /// The operating system refused something.
+    #[error("{what} failed")]
+    System {
+        /// What was tried, in words.
+        what: &'static str,
+        /// Its answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl SandboxError {
+    /// Whether the same attempt may work later without a change by anybody.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Helper(_) | Self::System { .. })
+    }
+}
