@@ -1,0 +1,200 @@
+//! The repository as a bare mirror of our own: objects by libgit2, fetch by the system `git`.
+#![expect(clippy::disallowed_methods, reason = "an adapter: makes and cleans the mirror's directory")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use git2::{ErrorCode, ObjectType, Repository, RepositoryInitMode, RepositoryInitOptions, Signature, Time};
+
+use super::objects::{self, object_id, oid, unreadable};
+use super::remote::{self, FetchSettings, HEAD_REF, Remote};
+use super::{CommitInfo, Source, SourceError};
+use crate::domain::{CommitId, Listing, ObjectId, Revision, TenantId, Timestamp, Tree};
+
+/// Bytes of a note.
+const NOTE_BYTES_MAX: usize = 64 * 1024;
+
+/// A mirror of one branch of one repository.
+///
+/// One process at a time: the caller holds the lock of the data directory.
+pub struct GitSource {
+    remote: Remote,
+    settings: FetchSettings,
+    mirror: PathBuf,
+    repository: Arc<Mutex<Repository>>,
+}
+
+impl GitSource {
+    /// Opens the mirror, or makes it, and clears what a killed fetch left behind.
+    ///
+    /// # Errors
+    /// [`SourceError::Mirror`] if the directory is no bare repository or borrows objects from elsewhere.
+    pub fn open(remote: Remote, settings: FetchSettings, mirror: &Path) -> Result<Self, SourceError> {
+        let broken = |reason: String| SourceError::Mirror { path: mirror.to_owned(), reason };
+        let repository = if mirror.exists() {
+            Repository::open_bare(mirror)
+        } else {
+            let mut options = RepositoryInitOptions::new();
+            // Without a template there are no hooks, not even samples.
+            options.bare(true).no_reinit(true).mkpath(true).external_template(false);
+            options.mode(RepositoryInitMode::from_bits_retain(0o700));
+            Repository::init_opts(mirror, &options)
+        }
+        .map_err(|error| broken(error.message().to_owned()))?;
+        // Each of these would let something other than the fetched objects say what a commit holds.
+        for name in ["objects/info/alternates", "info/grafts", "shallow"] {
+            if mirror.join(name).exists() {
+                return Err(broken(format!("it has a file `{name}`")));
+            }
+        }
+        clear_leftovers(mirror);
+        Ok(Self { remote, settings, mirror: mirror.to_owned(), repository: Arc::new(Mutex::new(repository)) })
+    }
+
+    /// Runs a read on a thread that may block.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Repository) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let repository = Arc::clone(&self.repository);
+        tokio::task::spawn_blocking(move || {
+            // A panic in another read leaves nothing half done here: reads change nothing.
+            read(&repository.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await
+        .map_err(|_| SourceError::CutOff)?
+    }
+}
+
+/// Removes lock files and half packs. Nobody else works here: the data directory is locked.
+fn clear_leftovers(mirror: &Path) {
+    let mut directories = vec![mirror.to_owned(), mirror.join("objects/pack")];
+    let mut refs = vec![mirror.join("refs")];
+    while let Some(directory) = refs.pop() {
+        let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+        refs.extend(entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()));
+        directories.push(directory);
+    }
+    for directory in directories {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(".lock") || name.starts_with("tmp_") {
+                // One that stays is named by the next fetch.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+fn head_of(repository: &Repository, branch: &str) -> Result<Option<Revision>, SourceError> {
+    let id = match repository.refname_to_id(HEAD_REF) {
+        Ok(id) => id,
+        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable("the head of the mirror")(error)),
+    };
+    let object = repository.find_object(id, None).map_err(unreadable(format!("commit `{id}`")))?;
+    if object.kind() != Some(ObjectType::Commit) {
+        return Err(SourceError::NotACommit { branch: branch.to_owned() });
+    }
+    Ok(Some(Revision { commit: object_id(id), branch: branch.to_owned() }))
+}
+
+#[async_trait]
+impl Source for GitSource {
+    fn address(&self) -> String {
+        self.remote.to_string()
+    }
+
+    async fn fetch(&self) -> Result<Revision, SourceError> {
+        let fetched = remote::fetch(&self.remote, &self.settings, &self.mirror).await;
+        if let Err(error) = fetched {
+            clear_leftovers(&self.mirror);
+            return Err(error);
+        }
+        self.head().await?.ok_or_else(|| SourceError::Empty { remote: self.remote.to_string() })
+    }
+
+    async fn head(&self) -> Result<Option<Revision>, SourceError> {
+        let branch = self.settings.branch.clone();
+        self.reading(move |repository| head_of(repository, &branch)).await
+    }
+
+    async fn listing(&self, revision: &Revision) -> Result<Listing, SourceError> {
+        let revision = revision.clone();
+        self.reading(move |repository| {
+            objects::listing(repository, &objects::root_of(repository, &revision)?)
+        })
+        .await
+    }
+
+    async fn tenant_tree(&self, revision: &Revision, tenant: &TenantId) -> Result<Tree, SourceError> {
+        let (revision, tenant) = (revision.clone(), tenant.clone());
+        self.reading(move |repository| {
+            objects::tenant_tree(repository, &objects::root_of(repository, &revision)?, &tenant)
+        })
+        .await
+    }
+
+    async fn platform_tree(&self, revision: &Revision) -> Result<Tree, SourceError> {
+        let revision = revision.clone();
+        self.reading(move |repository| {
+            objects::platform_tree(repository, &objects::root_of(repository, &revision)?)
+        })
+        .await
+    }
+
+    async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
+        let id = id.clone();
+        self.reading(move |repository| objects::blob(repository, &id)).await
+    }
+
+    async fn is_ancestor(&self, ancestor: &CommitId, descendant: &CommitId) -> Result<bool, SourceError> {
+        let (ancestor, descendant) = (ancestor.clone(), descendant.clone());
+        self.reading(move |repository| objects::is_ancestor(repository, &ancestor, &descendant)).await
+    }
+
+    async fn first_parent_range(
+        &self,
+        base: &CommitId,
+        head: &CommitId,
+    ) -> Result<Vec<CommitId>, SourceError> {
+        let (base, head) = (base.clone(), head.clone());
+        self.reading(move |repository| objects::first_parent_range(repository, &base, &head)).await
+    }
+
+    async fn commit_info(&self, id: &CommitId) -> Result<CommitInfo, SourceError> {
+        let id = id.clone();
+        self.reading(move |repository| objects::commit_info(repository, &id)).await
+    }
+
+    async fn keep(&self, scope: &str, commit: &CommitId) -> Result<(), SourceError> {
+        let (name, commit) = (format!("refs/tenantry/applied/{scope}"), commit.clone());
+        self.reading(move |repository| {
+            let what = || format!("commit `{commit}`");
+            let found = repository.find_commit(oid(&commit)?).map_err(unreadable(what()))?;
+            repository
+                .reference(&name, found.id(), true, "applied")
+                .map(|_| ())
+                .map_err(unreadable(format!("ref `{name}`")))
+        })
+        .await
+    }
+
+    async fn annotate(&self, commit: &CommitId, text: &str, now: Timestamp) -> Result<(), SourceError> {
+        let commit = commit.clone();
+        let end = (0..=text.len().min(NOTE_BYTES_MAX)).rev().find(|end| text.is_char_boundary(*end));
+        let text = text[..end.unwrap_or_default()].to_owned();
+        self.reading(move |repository| {
+            let what = || format!("the note of `{commit}`");
+            let time = Time::new(now.as_millis().div_euclid(1000), 0);
+            let us = Signature::new("tenantry", "tenantry@localhost", &time).map_err(unreadable(what()))?;
+            repository
+                .note(&us, &us, Some("refs/notes/tenantry"), oid(&commit)?, &text, true)
+                .map(|_| ())
+                .map_err(unreadable(what()))
+        })
+        .await
+    }
+}

@@ -1,0 +1,402 @@
+//! A repository on somebody's own disk, for `validate` and `plan` without a daemon: its commits, and its
+//! work tree as `git add -A` would commit it. Writes nothing: new objects live in memory.
+#![expect(clippy::disallowed_methods, reason = "an adapter: reads the directory it is given")]
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use git2::{ErrorCode, Index, IndexAddOption, IndexEntry, IndexTime, ObjectType, Odb, Oid, Repository};
+
+use super::objects::{self, Root, object_id, oid, unreadable};
+use super::{CommitInfo, SourceError, remote};
+use crate::domain::{CommitId, Entry, Listing, Mode, ObjectId, Revision, TenantId, Tree};
+
+/// Bytes of a file that is read; a larger one is listed without content.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Files and directories below the places that are read.
+const ENTRIES_MAX: usize = 500_000;
+/// Higher than the priorities of libgit2's own backends, so that new objects go to memory.
+const IN_MEMORY: i32 = 1000;
+/// What of a repository is read at all.
+const PLACES: [&str; 4] = ["tenantry.toml", "platform", "shared", "tenants"];
+
+/// A directory with a tenantry repository in it, under Git or not.
+pub struct LocalRepository {
+    directory: PathBuf,
+    /// `None` outside Git.
+    repository: Option<Repository>,
+    /// From the repository's root to `directory`, with `/` at its end; empty where they are one.
+    prefix: String,
+}
+
+/// One state of a local repository: a commit, or the work tree.
+pub struct Snapshot {
+    repository: Repository,
+    root: Option<Root>,
+    revision: Revision,
+    large: BTreeMap<String, Entry>,
+}
+
+impl LocalRepository {
+    /// Opens the directory, or the nearest one above it that has a `tenantry.toml`.
+    ///
+    /// # Errors
+    /// [`SourceError::File`] if there is no such directory, [`SourceError::NotOwned`] if Git does not trust it.
+    pub fn open(directory: &Path) -> Result<Self, SourceError> {
+        let refused = |source| SourceError::File { path: directory.to_owned(), source };
+        let given = directory.canonicalize().map_err(refused)?;
+        if !given.is_dir() {
+            return Err(refused(std::io::ErrorKind::NotADirectory.into()));
+        }
+        let repository = match Repository::discover(&given) {
+            Ok(repository) => Some(repository),
+            Err(error) if error.code() == ErrorCode::NotFound => None,
+            Err(error) if error.code() == ErrorCode::Owner => {
+                return Err(SourceError::NotOwned { owner: remote::owner(&given), path: given });
+            }
+            Err(error) => return Err(unreadable(format!("repository `{}`", given.display()))(error)),
+        };
+        let top = match &repository {
+            Some(found) => match found.workdir().map(Path::canonicalize) {
+                Some(top) => Some(top.map_err(refused)?),
+                // A bare repository has commits and no work tree.
+                None => return Ok(Self { directory: given, repository, prefix: String::new() }),
+            },
+            None => None,
+        };
+        let within = |candidate: &&Path| top.as_ref().is_none_or(|top| candidate.starts_with(top));
+        let root = given.ancestors().take_while(within).find(|at| at.join("tenantry.toml").is_file());
+        let directory = root.unwrap_or(&given).to_owned();
+        let below = top.as_ref().and_then(|top| directory.strip_prefix(top).ok());
+        let prefix = match below.map(Path::to_string_lossy) {
+            Some(path) if !path.is_empty() => format!("{path}/"),
+            _ => String::new(),
+        };
+        Ok(Self { directory, repository, prefix })
+    }
+
+    /// The directory that is taken for the repository's root.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether the directory is under Git.
+    #[must_use]
+    pub fn is_under_git(&self) -> bool {
+        self.repository.is_some()
+    }
+
+    /// The commit that a branch, tag, id or expression names.
+    ///
+    /// # Errors
+    /// [`SourceError::NoSuchRevision`].
+    pub fn resolve(&self, name: &str) -> Result<CommitId, SourceError> {
+        let missing = || SourceError::NoSuchRevision(name.to_owned());
+        let repository = self.repository.as_ref().ok_or_else(missing)?;
+        let object = repository.revparse_single(name).map_err(|_| missing())?;
+        Ok(object_id(object.peel(ObjectType::Commit).map_err(|_| missing())?.id()))
+    }
+
+    /// The best common ancestor of two commits; `None` where their histories have nothing in common.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`].
+    pub fn merge_base(&self, one: &CommitId, other: &CommitId) -> Result<Option<CommitId>, SourceError> {
+        let Some(repository) = &self.repository else { return Ok(None) };
+        match repository.merge_base(oid(one)?, oid(other)?) {
+            Ok(id) => Ok(Some(object_id(id))),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(unreadable(format!("the history of `{other}`"))(error)),
+        }
+    }
+
+    /// What a commit says of itself.
+    ///
+    /// # Errors
+    /// [`SourceError::NoSuchRevision`], [`SourceError::Unreadable`].
+    pub fn commit_info(&self, id: &CommitId) -> Result<CommitInfo, SourceError> {
+        match &self.repository {
+            Some(repository) => objects::commit_info(repository, id),
+            None => Err(SourceError::NoSuchRevision(id.to_string())),
+        }
+    }
+
+    /// The state at a commit.
+    ///
+    /// # Errors
+    /// [`SourceError::NoSuchRevision`], [`SourceError::Unreadable`].
+    pub fn at(&self, commit: &CommitId) -> Result<Snapshot, SourceError> {
+        let repository = self.again()?.ok_or_else(|| SourceError::NoSuchRevision(commit.to_string()))?;
+        let revision = Revision { commit: commit.clone(), branch: branch(&repository) };
+        let whole = objects::root_of(&repository, &revision)?;
+        let root = self.beneath(&repository, whole)?;
+        Ok(Snapshot { repository, root, revision, large: BTreeMap::new() })
+    }
+
+    /// The work tree as `git add -A` would commit it; outside Git, the directory as it lies.
+    ///
+    /// Its revision names the commit it lies on, zeros where there is none.
+    ///
+    /// # Errors
+    /// [`SourceError::File`], [`SourceError::Unreadable`], [`SourceError::TooLarge`].
+    pub fn work_tree(&self) -> Result<Snapshot, SourceError> {
+        let mut large = BTreeMap::new();
+        let under_git = self.again()?;
+        let (repository, tree) = match under_git {
+            Some(repository) => {
+                let tree = self.staged(&repository, &mut large)?;
+                (repository, tree)
+            }
+            None => as_it_lies(&self.directory, &mut large)?,
+        };
+        let commit = repository.head().ok().and_then(|head| head.peel_to_commit().ok());
+        let commit = commit.map_or(Oid::ZERO_SHA1, |commit| commit.id());
+        let revision = Revision { commit: object_id(commit), branch: branch(&repository) };
+        let root = self.beneath(&repository, Root { revision: revision.clone(), tree })?;
+        Ok(Snapshot { repository, root, revision, large })
+    }
+
+    /// A second handle on the repository, whose new objects stay in memory.
+    fn again(&self) -> Result<Option<Repository>, SourceError> {
+        let Some(repository) = &self.repository else { return Ok(None) };
+        let what = || format!("repository `{}`", self.directory.display());
+        let again = Repository::open(repository.path()).map_err(unreadable(what()))?;
+        again
+            .odb()
+            .and_then(|odb| odb.add_new_mempack_backend(IN_MEMORY).map(|_| ()))
+            .map_err(unreadable(what()))?;
+        Ok(Some(again))
+    }
+
+    fn beneath(&self, repository: &Repository, whole: Root) -> Result<Option<Root>, SourceError> {
+        if self.prefix.is_empty() {
+            return Ok(Some(whole));
+        }
+        let what = || format!("directory `{}`", self.prefix);
+        let tree = repository.find_tree(whole.tree).map_err(unreadable(what()))?;
+        match tree.get_path(Path::new(self.prefix.trim_end_matches('/'))) {
+            Ok(entry) => Ok(Some(Root { tree: entry.id(), ..whole })),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(unreadable(what())(error)),
+        }
+    }
+
+    /// Stages what `git add -A` would, in memory, and gives the tree it would commit.
+    fn staged(
+        &self,
+        repository: &Repository,
+        large: &mut BTreeMap<String, Entry>,
+    ) -> Result<Oid, SourceError> {
+        let what = || format!("the work tree `{}`", self.directory.display());
+        let top = repository.workdir().map(Path::to_owned);
+        let Some(top) = top else {
+            let source = git2::Error::from_str("it is bare: name a commit with --rev");
+            return Err(SourceError::Unreadable { what: what(), source });
+        };
+        let mut index = repository.index().map_err(unreadable(what()))?;
+        let mut skipped: Vec<PathBuf> = Vec::new();
+        let mut choose = |path: &Path, _: &[u8]| {
+            let found = top.join(path).symlink_metadata();
+            if found.is_ok_and(|found| found.is_file() && found.len() > FILE_BYTES_MAX) {
+                skipped.push(path.to_owned());
+                return 1;
+            }
+            0
+        };
+        let places = PLACES.map(|place| format!("{}{place}", self.prefix));
+        let literal = IndexAddOption::DEFAULT | IndexAddOption::DISABLE_PATHSPEC_MATCH;
+        index.add_all(places, literal, Some(&mut choose)).map_err(unreadable(what()))?;
+        for path in skipped {
+            // Its older, smaller content must not stand in for it.
+            index.remove_path(&path).map_err(unreadable(what()))?;
+            let inside = path.to_string_lossy();
+            let inside = inside.strip_prefix(&self.prefix).unwrap_or(&inside).to_owned();
+            large.insert(inside, large_entry(&top.join(&path))?);
+        }
+        // Conflicts elsewhere in the repository are not ours to mind and would keep a tree from being written.
+        let unmerged: Vec<_> = index
+            .conflicts()
+            .map_err(unreadable(what()))?
+            .flatten()
+            .flat_map(|conflict| [conflict.ancestor, conflict.our, conflict.their])
+            .flatten()
+            .map(|entry| PathBuf::from(OsStr::from_bytes(&entry.path)))
+            .collect();
+        for path in unmerged {
+            index.conflict_remove(&path).map_err(unreadable(what()))?;
+        }
+        index.write_tree_to(repository).map_err(unreadable(what()))
+    }
+}
+
+fn branch(repository: &Repository) -> String {
+    let head = repository.head().ok();
+    let name = head.as_ref().and_then(|head| head.shorthand().ok());
+    name.filter(|name| *name != "HEAD").unwrap_or_default().to_owned()
+}
+
+fn large_entry(path: &Path) -> Result<Entry, SourceError> {
+    let refused = |source| SourceError::File { path: path.to_owned(), source };
+    let found = path.metadata().map_err(refused)?;
+    let id =
+        Oid::hash_file(ObjectType::Blob, path).map_err(unreadable(format!("file `{}`", path.display())))?;
+    Ok(Entry { mode: mode(&found), id: object_id(id), size: found.len(), content: None })
+}
+
+fn mode(found: &std::fs::Metadata) -> Mode {
+    if found.permissions().mode() & 0o100 != 0 { Mode::Executable } else { Mode::File }
+}
+
+/// Reads a directory outside Git into a repository in memory. Links are not followed; what is neither file,
+/// directory nor link is left out, as Git does.
+fn as_it_lies(
+    directory: &Path,
+    large: &mut BTreeMap<String, Entry>,
+) -> Result<(Repository, Oid), SourceError> {
+    let what = || format!("directory `{}`", directory.display());
+    let odb = Odb::new().map_err(unreadable(what()))?;
+    odb.add_new_mempack_backend(IN_MEMORY).map_err(unreadable(what()))?;
+    let repository = Repository::from_odb(odb).map_err(unreadable(what()))?;
+    let mut index = Index::new().map_err(unreadable(what()))?;
+    let mut todo: Vec<PathBuf> = PLACES.iter().map(|place| directory.join(place)).collect();
+    let mut entries = 0;
+    while let Some(path) = todo.pop() {
+        let refused = |source| SourceError::File { path: path.clone(), source };
+        let found = match path.symlink_metadata() {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(refused(error)),
+        };
+        entries += 1;
+        if entries > ENTRIES_MAX {
+            return Err(SourceError::TooLarge { what: what(), limit: format!("{ENTRIES_MAX} files") });
+        }
+        let (content, mode) = if found.is_dir() {
+            for entry in std::fs::read_dir(&path).map_err(refused)? {
+                todo.push(entry.map_err(refused)?.path());
+            }
+            continue;
+        } else if found.is_symlink() {
+            (std::fs::read_link(&path).map_err(refused)?.as_os_str().as_bytes().to_vec(), Mode::Symlink)
+        } else if found.is_file() && found.len() > FILE_BYTES_MAX {
+            let inside = path.strip_prefix(directory).unwrap_or(&path).to_string_lossy().into_owned();
+            large.insert(inside, large_entry(&path)?);
+            continue;
+        } else if found.is_file() {
+            (std::fs::read(&path).map_err(refused)?, mode(&found))
+        } else {
+            continue;
+        };
+        let name = path.strip_prefix(directory).unwrap_or(&path).as_os_str().as_bytes().to_vec();
+        let id = repository.blob(&content).map_err(unreadable(what()))?;
+        index.add(&index_entry(name, id, mode)).map_err(unreadable(format!("file `{}`", path.display())))?;
+    }
+    let tree = index.write_tree_to(&repository).map_err(unreadable(what()))?;
+    Ok((repository, tree))
+}
+
+fn index_entry(path: Vec<u8>, id: Oid, mode: Mode) -> IndexEntry {
+    let mode = match mode {
+        Mode::File => 0o100_644,
+        Mode::Executable => 0o100_755,
+        Mode::Symlink => 0o120_000,
+        Mode::Submodule => 0o160_000,
+    };
+    let never = IndexTime::new(0, 0);
+    IndexEntry {
+        ctime: never,
+        mtime: never,
+        dev: 0,
+        ino: 0,
+        mode,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id,
+        flags: 0,
+        flags_extended: 0,
+        path,
+    }
+}
+
+impl Snapshot {
+    /// The revision, for a work tree the one it lies on.
+    #[must_use]
+    pub fn revision(&self) -> &Revision {
+        &self.revision
+    }
+
+    /// What it has.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`].
+    pub fn listing(&self) -> Result<Listing, SourceError> {
+        match &self.root {
+            Some(root) => objects::listing(&self.repository, root),
+            None => Ok(Listing {
+                revision: self.revision.clone(),
+                root: object_id(Oid::ZERO_SHA1),
+                settings: None,
+                platform: None,
+                shared: BTreeMap::new(),
+                tenants: BTreeMap::new(),
+                misplaced: Vec::new(),
+            }),
+        }
+    }
+
+    /// The files below `tenants/T`.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`].
+    pub fn tenant_tree(&self, tenant: &TenantId) -> Result<Tree, SourceError> {
+        let prefix = format!("tenants/{tenant}/");
+        self.with_large(
+            |root| objects::tenant_tree(&self.repository, root, tenant),
+            |path| path.starts_with(&prefix),
+        )
+    }
+
+    /// `tenantry.toml` and the files below `platform/` and `shared/`.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`].
+    pub fn platform_tree(&self) -> Result<Tree, SourceError> {
+        self.with_large(
+            |root| objects::platform_tree(&self.repository, root),
+            |path| !path.starts_with("tenants/"),
+        )
+    }
+
+    /// The bytes of one blob, at most 16 MiB.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`], [`SourceError::TooLarge`].
+    pub fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
+        objects::blob(&self.repository, id)
+    }
+
+    fn with_large(
+        &self,
+        read: impl FnOnce(&Root) -> Result<Tree, SourceError>,
+        belongs: impl Fn(&str) -> bool,
+    ) -> Result<Tree, SourceError> {
+        let mut tree = match &self.root {
+            Some(root) => read(root)?,
+            None => Tree {
+                revision: self.revision.clone(),
+                files: BTreeMap::new(),
+                misnamed: Vec::new(),
+                truncated: None,
+            },
+        };
+        let large = self.large.iter().filter(|(path, _)| belongs(path));
+        tree.files.extend(large.map(|(path, entry)| (path.clone(), entry.clone())));
+        Ok(tree)
+    }
+}
