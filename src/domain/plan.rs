@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ChangeKeys, Class, CommitId, Edge, ElevationId, Revision, SecretName, TenantId, TenantState, VersionId,
-    WorkflowId,
+    ChangeKeys, Class, CommitId, Edge, ElevationId, GroupId, Revision, SecretName, TenantId, TenantState,
+    UserId, VersionId, VersionState, WorkflowId,
 };
 
 /// What a change touches.
@@ -139,6 +139,8 @@ pub struct Plan {
 pub struct Removals {
     /// Grants that go.
     pub grants: Vec<super::Grant>,
+    /// People who leave a group.
+    pub members: Vec<(GroupId, UserId)>,
     /// Elevations that end.
     pub elevations: Vec<ElevationId>,
     /// Versions that are revoked.
@@ -149,7 +151,35 @@ impl Removals {
     /// Whether nothing is taken away.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.grants.is_empty() && self.elevations.is_empty() && self.revoked.is_empty()
+        self.grants.is_empty()
+            && self.members.is_empty()
+            && self.elevations.is_empty()
+            && self.revoked.is_empty()
+    }
+    /// The state with this taken away and everything else as it was.
+    ///
+    /// The store applies removals by it; what ended or was revoked is kept beside the state as well, for ever.
+    #[must_use]
+    pub fn taken_from(&self, state: &TenantState) -> TenantState {
+        let mut rest = state.clone();
+        for grant in &self.grants {
+            rest.grants.remove(grant);
+        }
+        for (group, user) in &self.members {
+            if let Some(members) = rest.groups.get_mut(group) {
+                members.remove(user);
+            }
+        }
+        for id in &self.elevations {
+            rest.elevations.remove(id);
+        }
+        for (name, id) in &self.revoked {
+            let versions = rest.secrets.get_mut(name).into_iter().flat_map(|secret| &mut secret.versions);
+            for version in versions.filter(|version| version.id == *id) {
+                version.state = VersionState::Revoked;
+            }
+        }
+        rest
     }
 }
 
