@@ -5,14 +5,16 @@
 //! Deliberately absent: deciding (authz), diffing (plan), anything of Git. The ledger lies beside the store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::authz::{Permit, action};
 use crate::domain::{
-    ActualState, AttemptId, AuditEntry, AuditRecord, ChangeKeys, CommitId, Length, Pause, Pin, Platform,
-    Removals, RunId, RunPins, SecretName, StatusRow, TenantId, TenantState, Timestamp, VersionId, WorkflowId,
+    ActualState, AttemptId, AuditEntry, AuditRecord, ChangeKeys, CommitId, Disposition, Length, Pause, Pin,
+    Platform, Removals, RunId, RunPins, SecretName, StatusRow, TenantId, TenantState, Timestamp, VersionId,
+    WorkflowId,
 };
 
 /// One tenant brought to a revision: everything of it lands in one transaction or nothing does.
@@ -72,7 +74,7 @@ pub struct Lease {
     /// When the lease ends unless it is renewed.
     pub until: Timestamp,
     /// What the run pins.
-    pub pins: std::sync::Arc<RunPins>,
+    pub pins: Arc<RunPins>,
     /// The step's input as JSON, expressions rendered.
     pub input: Value,
     /// Names the step over attempts and reruns.
@@ -90,6 +92,8 @@ pub struct RunFilter {
     pub commit: Option<CommitId>,
     /// Only failed ones (failure, error, timed_out).
     pub failed: bool,
+    /// Only those whose id ends so: how a shortened id is found again.
+    pub suffix: Option<String>,
     /// Only what was made before this run, for paging.
     pub before: Option<RunId>,
     /// At most this many, 1 to 1,000.
@@ -138,6 +142,9 @@ pub enum StoreError {
     /// The attempt is no longer this worker's.
     #[error("the lease of {0} is over")]
     Stale(AttemptId),
+    /// What was asked for contradicts what is stored; says what to do instead.
+    #[error("{0}")]
+    Refused(String),
     /// There is no such run, log or tenant in the permit's tenant.
     #[error("not found")]
     NotFound,
@@ -168,6 +175,22 @@ pub enum StoreError {
         /// Why.
         message: String,
     },
+}
+
+impl StoreError {
+    /// What has to happen before it is worth trying again.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Moved { .. } | Self::Unavailable { .. } => Disposition::Retry,
+            Self::Denied(_)
+            | Self::Stale(_)
+            | Self::Refused(_)
+            | Self::NotFound
+            | Self::Newer { .. }
+            | Self::Corrupt { .. } => Disposition::NeedsChange,
+        }
+    }
 }
 
 /// How an attempt ended, as its worker reports it.
@@ -211,7 +234,10 @@ pub trait Store: Send + Sync {
         audit: &[AuditEntry],
     ) -> Result<(), StoreError>;
     /// What every tenant was last looked at under: its keys, status, retry time, incarnation and authority number.
-    async fn tenants(&self) -> Result<Vec<TenantHead>, StoreError>;
+    ///
+    /// Shared, since each pass asks for it and most passes change none of it. In the order of names; the
+    /// latest tenant of each name.
+    async fn tenants(&self) -> Result<Arc<[TenantHead]>, StoreError>;
     /// The last applied platform, with its commit and keys; `None` before the first.
     async fn platform(&self) -> Result<Option<AppliedPlatform>, StoreError>;
     /// Applies the platform's scope.
@@ -274,7 +300,7 @@ pub trait Store: Send + Sync {
         pins: RunPins,
         audit: AuditEntry,
     ) -> Result<Started, StoreError>;
-    /// Starts the runs of schedules that are due and moves their cursors, together.
+    /// Starts the runs of schedules that are due and moves their cursors, together; one answer for each of `fired`.
     async fn fire(
         &self,
         permit: &Permit<action::Schedule>,
@@ -313,6 +339,16 @@ pub trait Store: Send + Sync {
         report: Report,
         now: Timestamp,
     ) -> Result<Option<Lease>, StoreError>;
+    /// Says whether the attempt is still this worker's: the fence of log appends.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if it is not.
+    async fn holds(
+        &self,
+        permit: &Permit<action::Execute>,
+        attempt: &AttemptId,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
     /// Asks for the end of a run.
     async fn cancel(
         &self,
@@ -340,6 +376,8 @@ pub trait Store: Send + Sync {
 
     // --- reading ---
 
+    /// What a run pinned, for running it again.
+    async fn pins(&self, permit: &Permit<action::Start>, run: &RunId) -> Result<Arc<RunPins>, StoreError>;
     /// One run as its record.
     async fn run(
         &self,
@@ -363,6 +401,8 @@ pub trait Store: Send + Sync {
         after: u64,
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError>;
+    /// The platform's audit chain from `after` on, at most `limit` records; who may read it is the caller's to ask.
+    async fn platform_audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
     /// Who may do what in a tenant: the state that `authz::decide` takes; `None` for one never seen.
     async fn access(&self, tenant: &TenantId) -> Result<Option<ActualState>, StoreError>;
     /// Writes an entry that belongs to no other operation, such as a denial.
@@ -393,7 +433,7 @@ pub struct TenantHead {
 }
 
 /// The platform as applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AppliedPlatform {
     /// The commit.
     pub commit: CommitId,
