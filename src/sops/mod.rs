@@ -1,1 +1,46 @@
 //! SOPS text to tree and back: recipients, stanzas, data keys, MAC. Randomness is an argument.
+//!
+//! Reads what `sops` writes (YAML, age recipients of the kinds X25519 and ssh-ed25519, key groups with Shamir's
+//! scheme) and writes files of one secret that `sops` reads. Every value is authenticated before any is given
+//! out. [`inspect`] says without a key what a file promises: sops binds no file to its place and authenticates
+//! no recipient, so the K rules judge that.
+//!
+//! Deliberately absent: files, environment and terminal (secrets, cli); wrapping a data key for a recipient,
+//! which needs randomness of the age library (secrets); the JSON, dotenv, INI and binary stores, which a file
+//! is refused for by name; kms, pgp, plugins and ssh-rsa, which are refused for good.
+//!
+//! Stricter than sops on purpose: a key written twice is refused at every level, not only at the first.
+
+mod age_file;
+mod cipher;
+mod error;
+mod go;
+mod identity;
+mod inspect;
+mod metadata;
+mod open;
+mod plaintext;
+mod print;
+mod seal;
+mod shamir;
+mod value;
+
+pub use age_file::Stanza;
+pub use cipher::DataKey;
+pub use error::{IdentityError, SopsError};
+pub use identity::{Identity, Recipient, parse_identities};
+pub use inspect::{Inspection, KeyEntry, LeafPlace, LeafState, inspect};
+pub use metadata::Selection;
+pub use open::{Opened, open};
+pub use plaintext::Plaintext;
+pub use print::{json, yaml};
+pub use seal::{WrappedKey, seal};
+pub use value::{Leaf, LeafKind, Value};
+
+#[cfg(test)]
+mod tests;
+
+use crate::yaml::Budget;
+
+/// What a SOPS file may cost: larger than other files, since a value may be a key store.
+pub const BUDGET: Budget = Budget { bytes_max: 4 << 20, nodes_max: 100_000, depth_max: 64, aliases_max: 100 };
