@@ -4,6 +4,12 @@
 //! ask for no tenant beside it. Deliberately absent: signatures, reviews and policies, which come behind the
 //! same door.
 
+pub mod action;
+mod decide;
+mod judge;
 mod permit;
 
-pub use permit::*;
+pub use action::{Action, ActionKind};
+pub use decide::{Denied, Facts, HeldRole, PlatformAction, Refusal, decide, decide_platform, roles_of};
+pub use judge::{Unjudged, judge};
+pub use permit::{Expired, Permit, Standing};

@@ -3,65 +3,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use crate::domain::{Actor, TenantId, Timestamp};
-
-/// An action that can be permitted. The types that implement it stand in [`action`]; no others can.
-pub trait Action: sealed::Sealed + Send + Sync + 'static {
-    /// Its name as in audit records and messages.
-    const NAME: &'static str;
-}
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-/// The actions, one type each.
-pub mod action {
-    use super::{Action, sealed};
-
-    macro_rules! actions {
-        ($($(#[$doc:meta])* $type:ident = $name:literal;)*) => {
-            $(
-                $(#[$doc])*
-                #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-                pub struct $type;
-                impl sealed::Sealed for $type {}
-                impl Action for $type {
-                    const NAME: &'static str = $name;
-                }
-            )*
-        };
-    }
-
-    actions! {
-        /// Reads tenant, workflows, runs and redacted logs.
-        View = "view";
-        /// Reads state, since, counts, cause class and owner.
-        ViewHealth = "view-health";
-        /// Reads secret metadata, access and audit.
-        ViewAccess = "view-access";
-        /// Starts or reruns a workflow.
-        Start = "start";
-        /// Cancels a run.
-        Cancel = "cancel";
-        /// Pauses, resumes, pins, suspends.
-        Steer = "steer";
-        /// Brings a tenant to a revision.
-        Reconcile = "reconcile";
-        /// Makes runs whose time has come.
-        Schedule = "schedule";
-        /// Executes one leased attempt.
-        Execute = "execute";
-        /// Opens secrets for one leased attempt.
-        ReadSecret = "read-secret";
-        /// Revokes a version.
-        Revoke = "revoke";
-        /// Releases what is held.
-        Release = "release";
-    }
-}
+use super::action::{self, Action};
+use super::decide::{Denied, Refusal};
+use crate::domain::{Actor, ActualState, DaemonPart, Length, TenantId, Timestamp};
 
 /// Proof that `A` was decided for one actor in one tenant. Made by this room only.
+///
+/// It names the tenant, so that whoever takes one needs no tenant beside it and cannot be asked for another's.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Permit<A: Action> {
     actor: Actor,
@@ -82,16 +30,61 @@ pub struct Expired {
     pub at: Timestamp,
 }
 
+/// What every decision rests on: which tenant of that name, under which authority number, and whether it lives.
+///
+/// Read from the store; nothing else makes one (`tests/it/permits.rs` looks for it).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    tenant: TenantId,
+    incarnation: u32,
+    authority: u64,
+    live: bool,
+}
+
+impl Standing {
+    /// As it stands in the store's row of a tenant.
+    #[must_use]
+    pub fn stored(tenant: TenantId, incarnation: u32, authority: u64, removed: bool) -> Self {
+        Self { tenant, incarnation, authority, live: !removed }
+    }
+    /// Of a tenant that the store has never seen.
+    #[must_use]
+    pub fn unseen(tenant: TenantId) -> Self {
+        Self::of(&ActualState::empty(tenant))
+    }
+    /// As it follows from a whole actual state.
+    #[must_use]
+    pub fn of(actual: &ActualState) -> Self {
+        Self {
+            tenant: actual.tenant.clone(),
+            incarnation: actual.incarnation,
+            authority: actual.authority,
+            live: actual.removed.is_none(),
+        }
+    }
+    /// Whose.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    /// Whether Git has the tenant.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+}
+
 impl<A: Action> Permit<A> {
     /// The only constructor; private to the room.
-    pub(super) fn new(
-        actor: Actor,
-        tenant: TenantId,
-        incarnation: u32,
-        authority: u64,
-        expires: Timestamp,
-    ) -> Self {
-        Self { actor, tenant, incarnation, authority, expires, _action: PhantomData }
+    pub(super) fn new(actor: Actor, standing: &Standing, expires: Timestamp) -> Self {
+        Self {
+            actor,
+            tenant: standing.tenant.clone(),
+            incarnation: standing.incarnation,
+            authority: standing.authority,
+            expires,
+            _action: PhantomData,
+        }
     }
     /// The tenant, whether or not the permit still counts; for messages and paths.
     #[must_use]
@@ -125,6 +118,17 @@ impl<A: Action> Permit<A> {
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
+    /// The same decision for another action; private to the room.
+    fn turned<B: Action>(&self, expires: Timestamp) -> Permit<B> {
+        Permit {
+            actor: self.actor.clone(),
+            tenant: self.tenant.clone(),
+            incarnation: self.incarnation,
+            authority: self.authority,
+            expires,
+            _action: PhantomData,
+        }
+    }
 }
 
 impl<A: Action> fmt::Debug for Permit<A> {
@@ -133,57 +137,46 @@ impl<A: Action> fmt::Debug for Permit<A> {
     }
 }
 
-/// How long a permit of the daemon's own parts counts: long enough for one pass, short enough to matter.
-const DAEMON_PERMIT: crate::domain::Length = crate::domain::Length::from_secs(15 * 60);
+/// How long a permit counts that rests on nothing with an end: long enough for one pass or one request, short
+/// enough that nobody can live on an old one.
+pub(super) const PERMIT_LENGTH: Length = Length::from_secs(15 * 60);
 
 impl Permit<action::Reconcile> {
-    /// The fixed right of `daemon:reconcile` in a live tenant, or in one about to become live.
+    /// The fixed right of `daemon:reconcile`: in a live tenant, and in one that comes, goes or returns.
     #[must_use]
-    pub fn for_reconcile(tenant: TenantId, incarnation: u32, authority: u64, now: Timestamp) -> Self {
-        Self::new(
-            Actor::Daemon(crate::domain::DaemonPart::Reconcile),
-            tenant,
-            incarnation,
-            authority,
-            now + DAEMON_PERMIT,
-        )
+    pub fn for_reconcile(standing: &Standing, now: Timestamp) -> Self {
+        Self::new(Actor::Daemon(DaemonPart::Reconcile), standing, now + PERMIT_LENGTH)
     }
 }
 
 impl Permit<action::Schedule> {
     /// The fixed right of `daemon:schedule` in a live tenant.
-    #[must_use]
-    pub fn for_schedule(tenant: TenantId, incarnation: u32, authority: u64, now: Timestamp) -> Self {
-        Self::new(
-            Actor::Daemon(crate::domain::DaemonPart::Schedule),
-            tenant,
-            incarnation,
-            authority,
-            now + DAEMON_PERMIT,
-        )
+    ///
+    /// # Errors
+    /// [`Refusal`] in a tenant that Git no longer has.
+    pub fn for_schedule(standing: &Standing, now: Timestamp) -> Result<Self, Refusal> {
+        if standing.live {
+            Ok(Self::new(Actor::Daemon(DaemonPart::Schedule), standing, now + PERMIT_LENGTH))
+        } else {
+            Err(Refusal::new(Denied::NotFound, action::Schedule::KIND, "the tenant is not live"))
+        }
     }
 }
 
 impl Permit<action::Execute> {
     /// The fixed right of a worker over one attempt that the store leased to it, until the lease ends.
     #[must_use]
-    pub fn for_lease(
-        worker: &str,
-        tenant: TenantId,
-        incarnation: u32,
-        authority: u64,
-        lease_until: Timestamp,
-    ) -> Self {
-        Self::new(Actor::Worker(worker.to_owned()), tenant, incarnation, authority, lease_until)
+    pub fn for_lease(worker: &str, standing: &Standing, lease_until: Timestamp) -> Self {
+        Self::new(Actor::Worker(worker.to_owned()), standing, lease_until)
     }
     /// The right to open the secrets that the leased step declares, which ends with the lease.
     #[must_use]
     pub fn read_secret(&self) -> Permit<action::ReadSecret> {
-        Permit::new(self.actor.clone(), self.tenant.clone(), self.incarnation, self.authority, self.expires)
+        self.turned(self.expires)
     }
-    /// The same right until the end of a renewed lease.
+    /// The same right until the end of a renewed lease. The store compares it with its own row each time.
     #[must_use]
     pub fn renewed(&self, lease_until: Timestamp) -> Self {
-        Self::new(self.actor.clone(), self.tenant.clone(), self.incarnation, self.authority, lease_until)
+        self.turned(lease_until)
     }
 }

@@ -103,6 +103,28 @@ pub struct HeldLine {
     pub missing: Vec<String>,
 }
 
+/// How the lines of a plan came to be agreed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Agreement {
+    /// Nobody has looked yet.
+    #[default]
+    Unjudged,
+    /// Change control is `open`: agreed without proof.
+    Open,
+}
+
+impl Agreement {
+    /// What audit records and reports say of it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unjudged => "not judged",
+            Self::Open => "agreed without proof: change control is `open`",
+        }
+    }
+}
+
 /// The plan of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -128,6 +150,8 @@ pub struct Plan {
     pub held: Vec<HeldLine>,
     /// What was left out and why, a sentence each.
     pub skipped: Vec<String>,
+    /// Whether somebody agreed; only `authz::judge` says anything but `unjudged`.
+    pub agreement: Agreement,
     /// What will exist; `None` removes the tenant.
     pub next: Option<TenantState>,
     /// Digest of `next`.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::authz::{Permit, action};
+use crate::authz::{Permit, Standing, action};
 use crate::domain::{
     ActualState, AttemptId, AuditEntry, AuditRecord, ChangeKeys, CommitId, Disposition, Length, Pause, Pin,
     Platform, Removals, RunId, RunPins, SecretName, StatusRow, TenantId, TenantState, Timestamp, VersionId,
@@ -269,7 +269,7 @@ pub trait Store: Send + Sync {
     /// Suspends or resumes the tenant.
     async fn set_suspension(
         &self,
-        permit: &Permit<action::Steer>,
+        permit: &Permit<action::Suspend>,
         pause: Option<Pause>,
         audit: AuditEntry,
     ) -> Result<(), StoreError>;
@@ -430,6 +430,14 @@ pub struct TenantHead {
     pub deadline: Option<Timestamp>,
     /// Set by `release`: held lines are let go at the next pass.
     pub released: bool,
+}
+
+impl TenantHead {
+    /// What decisions about the tenant rest on.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing::stored(self.tenant.clone(), self.incarnation, self.authority, self.removed)
+    }
 }
 
 /// The platform as applied.
