@@ -51,7 +51,7 @@ pub enum Root {
     Trigger,
     /// The run: `id`, `workflow`, `commit`.
     Run,
-    /// The tenant: `id`, `kind`, `environment`, `region`.
+    /// The tenant: `id`, `environment`.
     Tenant,
 }
 
@@ -80,7 +80,7 @@ impl Root {
             Self::Inputs | Self::Steps | Self::Item => None,
             Self::Trigger => Some(&["kind", "time", "commit", "body"]),
             Self::Run => Some(&["id", "workflow", "commit"]),
-            Self::Tenant => Some(&["id", "kind", "environment", "region"]),
+            Self::Tenant => Some(&["id", "environment"]),
         }
     }
 

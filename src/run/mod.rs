@@ -1,8 +1,22 @@
 //! The life of runs, steps and attempts: event in, effects out.
 //!
-//! Retries, `needs`, `if`, timeouts, cancellation and concurrency are transitions of this machine and of
-//! nothing else, so that no endpoint can go round them. Deliberately absent: clocks, stores, workers.
+//! Retries, `needs`, `if`, `for_each`, timeouts, cancellation and `on_failure` are transitions of this machine and of
+//! nothing else, so that no endpoint can go round them. Attempt numbers are fencing tokens: a report under an old one
+//! changes nothing. Deliberately absent: clocks, stores, workers, who may ask for what (authz), and whether a
+//! concurrency key has room (the store counts; it says [`RunEvent::Admitted`] or [`RunEvent::Skipped`]). Approvals of
+//! steps are not supported yet: such a step is rejected, and `desired` refuses it before.
 
+mod machine;
+mod ready;
+mod scope;
 mod state;
+mod time;
 
+pub use machine::{LOST_LEASES_MAX, advance};
+pub use ready::{INPUT_BYTES_MAX, ITEMS_MAX};
+pub use scope::{idempotency_key, inputs_as_declared, render};
 pub use state::*;
+pub use time::next_wake;
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ pub struct RunState {
     pub outcome: Option<Outcome>,
     /// Why, for people: the failed step, who cancelled, why it was skipped.
     pub reason: Option<String>,
+    /// When its concurrency key had room; no step is queued before.
+    pub admitted_at: Option<Timestamp>,
     /// When its first attempt was leased.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -52,6 +54,10 @@ pub struct StepState {
     pub outcome: Option<Outcome>,
     /// Why it was skipped or ended so.
     pub reason: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Whether what waits for it, by name or by order, is skipped too: set by a failure, not by its own `if`.
+    pub blocks: bool,
     /// Its one item, or one for each item of a `for_each`. Empty until it is ready.
     pub items: Vec<ItemState>,
 }
@@ -67,12 +73,18 @@ pub struct ItemState {
     pub attempt: u32,
     /// Attempts that used up `retry.attempts`; a lost lease does not.
     pub tries: u32,
-    /// Leases that were lost; at most 3.
+    /// Leases that were lost; at most [`super::LOST_LEASES_MAX`].
     pub lost: u32,
+    /// While running: when it was leased.
+    pub leased_at: Option<Timestamp>,
     /// While running: when the lease ends.
     pub lease_until: Option<Timestamp>,
+    /// While running: since when its end is asked for.
+    pub stopping_since: Option<Timestamp>,
     /// While waiting for a retry: when it is queued again.
     pub retry_at: Option<Timestamp>,
+    /// Why it ended so, for people.
+    pub reason: Option<String>,
     /// Its input as JSON, expressions rendered.
     pub input: Value,
     /// What names it in idempotency keys: the digest of the item, or its `item_key`.

@@ -1,0 +1,621 @@
+//! The transitions.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::ready::{self, Readiness};
+use super::scope;
+use super::time;
+use super::{CancelRequest, Effect, ItemState, RunEvent, RunState, StepState};
+use crate::domain::{
+    Actor, DaemonPart, FieldName, Outcome, Phase, Retry, RetryOn, RunPins, Step, StepId, Timestamp, Work,
+    Workflow,
+};
+
+/// Leases of one item that may be lost; with the last of them the item ends. Source: design page `runs.md`.
+pub const LOST_LEASES_MAX: u32 = 3;
+/// Bytes of all outputs of a run, as JSON: the state is read and written whole.
+const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Characters of a reason.
+const REASON_CHARS_MAX: usize = 500;
+
+impl RunState {
+    /// A run that waits to be admitted.
+    #[must_use]
+    pub fn new(workflow: &Workflow) -> Self {
+        Self {
+            phase: Phase::Waiting,
+            outcome: None,
+            reason: None,
+            admitted_at: None,
+            started_at: None,
+            ended_at: None,
+            cancel: None,
+            used_millis: 0,
+            counting_since: None,
+            steps: workflow.steps.iter().map(|step| (step.id.clone(), StepState::waiting())).collect(),
+        }
+    }
+
+    /// Whether an attempt is the one that now runs: the fence of every report, log line and secret.
+    #[must_use]
+    pub fn holds(&self, step: &StepId, item: u32, attempt: u32) -> bool {
+        self.item(step, item).is_some_and(|item| item.phase == Phase::Running && item.attempt == attempt)
+    }
+
+    /// Whether the end of the running attempt is asked for.
+    #[must_use]
+    pub fn is_stopping(&self, step: &StepId, item: u32) -> bool {
+        self.item(step, item).is_some_and(|item| item.stopping_since.is_some())
+    }
+
+    /// One item of a step.
+    #[must_use]
+    pub fn item(&self, step: &StepId, item: u32) -> Option<&ItemState> {
+        self.steps.get(step)?.items.get(usize::try_from(item).ok()?)
+    }
+}
+
+impl StepState {
+    pub(super) const fn waiting() -> Self {
+        Self {
+            phase: Phase::Waiting,
+            outcome: None,
+            reason: None,
+            ended_at: None,
+            blocks: false,
+            items: Vec::new(),
+        }
+    }
+}
+
+/// Moves a run one event forward. Late or repeated news changes nothing.
+///
+/// The effects are stored with the new state and carried out after it; at most one of them is `WakeAt`.
+#[must_use]
+pub fn advance(pins: &RunPins, state: RunState, event: RunEvent, now: Timestamp) -> (RunState, Vec<Effect>) {
+    let mut machine = Machine { pins, state, now, effects: Vec::new() };
+    if machine.take(event) {
+        machine.settle();
+    }
+    (machine.state, machine.effects)
+}
+
+/// What the whole run is at, which decides what an event means.
+enum Stage {
+    /// Its concurrency key has no room.
+    Held,
+    /// Steps may run.
+    Admitted,
+    /// Over.
+    Ended,
+}
+
+struct Machine<'a> {
+    pins: &'a RunPins,
+    state: RunState,
+    now: Timestamp,
+    effects: Vec<Effect>,
+}
+
+impl<'a> Machine<'a> {
+    /// Takes an event in; true if it changed anything.
+    fn take(&mut self, event: RunEvent) -> bool {
+        let stage = match (self.state.outcome, self.state.admitted_at) {
+            (Some(_), _) => Stage::Ended,
+            (None, None) => Stage::Held,
+            (None, Some(_)) => Stage::Admitted,
+        };
+        match (stage, event) {
+            (Stage::Held, RunEvent::Admitted) => {
+                self.state.admitted_at = Some(self.now);
+                true
+            }
+            (Stage::Held, RunEvent::Skipped { reason }) => self.skip(&reason),
+            (Stage::Held | Stage::Admitted, RunEvent::Cancel(request)) => self.cancel(request),
+            (Stage::Admitted, RunEvent::Leased { step, item, attempt, until }) => {
+                self.leased(&step, item, attempt, until)
+            }
+            (Stage::Admitted, RunEvent::Renewed { step, item, attempt, until }) => {
+                self.renewed(&step, item, attempt, until)
+            }
+            (Stage::Admitted, RunEvent::Completed { step, item, attempt, outcome, reason, outputs }) => {
+                let known = self.state.holds(&step, item, attempt);
+                known && self.completed(&step, item, outcome, reason, outputs)
+            }
+            (Stage::Admitted, RunEvent::Tick) => self.tick(),
+            // A run that waits for its key has no attempts and no time that counts.
+            (
+                Stage::Held,
+                RunEvent::Leased { .. } | RunEvent::Renewed { .. } | RunEvent::Completed { .. } | RunEvent::Tick,
+            )
+            // What was admitted is ended by a request only.
+            | (Stage::Admitted, RunEvent::Admitted | RunEvent::Skipped { .. })
+            | (
+                Stage::Ended,
+                RunEvent::Admitted
+                | RunEvent::Skipped { .. }
+                | RunEvent::Leased { .. }
+                | RunEvent::Renewed { .. }
+                | RunEvent::Completed { .. }
+                | RunEvent::Tick
+                | RunEvent::Cancel(_),
+            ) => false,
+        }
+    }
+
+    fn skip(&mut self, reason: &str) -> bool {
+        for step in self.state.steps.values_mut() {
+            end_step(step, Outcome::Skipped, Some("the run was skipped".into()), self.now);
+        }
+        self.end(Outcome::Skipped, Some(cut(reason)));
+        true
+    }
+
+    fn cancel(&mut self, mut request: CancelRequest) -> bool {
+        let by_time = request.outcome == Outcome::TimedOut;
+        if self.state.cancel.is_some() {
+            // Somebody ends what the run's own time has begun to end: `on_failure` goes too.
+            return !by_time && self.forgo_on_failure(&request);
+        }
+        if !by_time {
+            self.forgo_on_failure(&request);
+        }
+        let main: Vec<&Step> = self.pins.workflow.steps.iter().collect();
+        if main.iter().all(|step| self.is_over(&step.id)) {
+            // Only `on_failure` is left to end: how the run ends is known.
+            request.outcome = self.verdict().0;
+        }
+        self.state.cancel = Some(request);
+        for step in main {
+            self.stop_step(&step.id);
+        }
+        true
+    }
+
+    /// Ends `on_failure` where it runs, and keeps it from starting where it does not; true if that changed anything.
+    fn forgo_on_failure(&mut self, request: &CancelRequest) -> bool {
+        let Some(step) = self.pins.workflow.on_failure.as_deref() else { return false };
+        if self.state.steps.contains_key(&step.id) {
+            return self.stop_step(&step.id);
+        }
+        let mut forgone = StepState::waiting();
+        end_step(&mut forgone, Outcome::Cancelled, Some(cut(&request.reason)), self.now);
+        self.state.steps.insert(step.id.clone(), forgone);
+        true
+    }
+
+    /// Ends what has not started; asks for the end of what runs. True if that changed anything.
+    fn stop_step(&mut self, id: &StepId) -> bool {
+        let now = self.now;
+        let Some(step) = self.state.steps.get_mut(id) else { return false };
+        if step.phase == Phase::Ended {
+            return false;
+        }
+        let mut changed = false;
+        for (place, item) in (0_u32..).zip(&mut step.items) {
+            match item.phase {
+                Phase::Running if item.stopping_since.is_none() => {
+                    item.stopping_since = Some(now);
+                    self.effects.push(Effect::Stop { step: id.clone(), item: place, attempt: item.attempt });
+                }
+                Phase::Queued => {
+                    self.effects.push(Effect::Unqueue { step: id.clone(), item: place });
+                    end_item(item, Outcome::Cancelled, None);
+                }
+                Phase::Waiting => end_item(item, Outcome::Cancelled, None),
+                Phase::Running | Phase::Ended => continue,
+            }
+            changed = true;
+        }
+        if step.items.is_empty() {
+            end_step(step, Outcome::Cancelled, Some("the run was ended before this step began".into()), now);
+            changed = true;
+        }
+        changed
+    }
+
+    fn leased(&mut self, step: &StepId, item: u32, attempt: u32, until: Timestamp) -> bool {
+        let now = self.now;
+        let Some(item) = self.item_mut(step, item) else { return false };
+        if item.phase != Phase::Queued || attempt != item.attempt + 1 {
+            return false;
+        }
+        item.phase = Phase::Running;
+        item.attempt = attempt;
+        item.leased_at = Some(now);
+        item.lease_until = Some(until);
+        item.retry_at = None;
+        self.state.started_at.get_or_insert(now);
+        true
+    }
+
+    fn renewed(&mut self, step: &StepId, item: u32, attempt: u32, until: Timestamp) -> bool {
+        if !self.state.holds(step, item, attempt) {
+            return false;
+        }
+        let Some(item) = self.item_mut(step, item) else { return false };
+        // A renewal that arrives late shortens nothing.
+        let later = item.lease_until.is_none_or(|old| old < until);
+        if later {
+            item.lease_until = Some(until);
+        }
+        later
+    }
+
+    fn completed(
+        &mut self,
+        step: &StepId,
+        place: u32,
+        outcome: Outcome,
+        reason: Option<String>,
+        outputs: BTreeMap<FieldName, Value>,
+    ) -> bool {
+        let Some(declared) = self.pins.workflow.step(step) else { return false };
+        let (mut outcome, mut reason) = (outcome, reason);
+        if outcome == Outcome::Success {
+            if let Some(problem) = scope::output_problem(declared, &outputs) {
+                (outcome, reason) = (Outcome::Failure, Some(problem));
+            } else if self.output_bytes() + scope::bytes(&outputs) > OUTPUT_BYTES_MAX {
+                let problem = format!("the outputs of this run have more than {OUTPUT_BYTES_MAX} bytes");
+                (outcome, reason) = (Outcome::Failure, Some(problem));
+            }
+        }
+        let (now, retry, run) = (self.now, &declared.retry, &self.pins.id);
+        let ending = self.state.cancel.is_some();
+        let Some(item) = self.item_mut(step, place) else { return false };
+        let asked = item.stopping_since.is_some();
+        // A worker ends an attempt when it is asked to; one that does so by itself is a fault of ours.
+        let outcome = match outcome {
+            Outcome::Cancelled if asked => Outcome::Cancelled,
+            Outcome::Cancelled | Outcome::Rejected | Outcome::Skipped => Outcome::Error,
+            Outcome::Success | Outcome::Failure | Outcome::Error | Outcome::TimedOut => outcome,
+        };
+        item.tries += 1;
+        if outcome == Outcome::Success {
+            item.outputs = outputs;
+            end_item(item, outcome, None);
+        } else if !asked && !ending && item.tries < retry.attempts && retried(retry, outcome) {
+            let wait = time::backoff(retry, item.tries, &format!("{run}/{step}/{place}"));
+            end_lease(item);
+            item.phase = Phase::Waiting;
+            item.retry_at = Some(now + wait);
+            item.reason = reason.map(|reason| cut(&reason));
+        } else {
+            end_item(item, outcome, reason);
+        }
+        true
+    }
+
+    /// What has come due: leases that ran out, attempts and runs whose time is over, retries.
+    fn tick(&mut self) -> bool {
+        let mut changed = false;
+        let now = self.now;
+        // First of all, so that nothing is queued in a run whose time is over.
+        if self.state.cancel.is_none() && time::run_ends(self.pins, &self.state).is_some_and(|end| now >= end)
+        {
+            let reason = format!("the run took longer than {}", self.pins.workflow.timeout);
+            let by = Actor::Daemon(DaemonPart::Schedule);
+            changed |= self.cancel(CancelRequest { by, reason, at: now, outcome: Outcome::TimedOut });
+        }
+        let ids: Vec<StepId> = self.state.steps.keys().cloned().collect();
+        for id in ids {
+            let Some(declared) = self.pins.workflow.step(&id) else { continue };
+            let count = self.state.steps.get(&id).map_or(0, |step| step.items.len());
+            for place in 0..u32::try_from(count).unwrap_or(u32::MAX) {
+                let Some(item) = self.item_mut(&id, place) else { continue };
+                let due = time::due(item, declared, now);
+                changed |= due.is_some();
+                match due {
+                    None => {}
+                    Some(time::Due::Retry) => {
+                        item.phase = Phase::Queued;
+                        item.retry_at = None;
+                        let attempt = item.attempt + 1;
+                        self.effects.push(Effect::Queue { step: id.clone(), item: place, attempt });
+                    }
+                    Some(time::Due::Lost) => self.lost(&id, place),
+                    Some(time::Due::Unstopped) => {
+                        end_item(
+                            item,
+                            Outcome::Cancelled,
+                            Some("it did not end in time when asked to".into()),
+                        );
+                    }
+                    Some(time::Due::TooLong) => {
+                        let attempt = item.attempt;
+                        end_item(item, Outcome::TimedOut, Some(format!("longer than {}", declared.timeout)));
+                        self.effects.push(Effect::Stop { step: id.clone(), item: place, attempt });
+                    }
+                }
+            }
+        }
+        changed
+    }
+
+    /// A lease ran out. It uses up no try, but a worker that always dies must not go on for ever.
+    fn lost(&mut self, step: &StepId, place: u32) {
+        let Some(item) = self.item_mut(step, place) else { return };
+        let stopping = item.stopping_since.is_some();
+        item.lost += 1;
+        if stopping {
+            end_item(item, Outcome::Cancelled, Some("its worker was lost while it was being ended".into()));
+        } else if item.lost >= LOST_LEASES_MAX {
+            end_item(item, Outcome::Error, Some(format!("its worker was lost {LOST_LEASES_MAX} times")));
+        } else {
+            end_lease(item);
+            item.phase = Phase::Queued;
+            let attempt = item.attempt + 1;
+            self.effects.push(Effect::Queue { step: step.clone(), item: place, attempt });
+        }
+    }
+
+    /// Draws every consequence: steps that can begin, that are over, and the end of the run.
+    fn settle(&mut self) {
+        if self.state.outcome.is_none() && (self.state.admitted_at.is_some() || self.state.cancel.is_some()) {
+            let workflow = &self.pins.workflow;
+            // Steps stand in an order they can run in, so one pass sees the end of every earlier step.
+            for step in &workflow.steps {
+                self.settle_step(step);
+            }
+            let over = workflow.steps.iter().all(|step| self.is_over(&step.id));
+            if over {
+                self.settle_on_failure();
+            }
+            if over && workflow.on_failure.as_deref().is_none_or(|step| self.is_over_or_absent(&step.id)) {
+                let (outcome, reason) = self.verdict();
+                self.end(outcome, reason);
+            }
+        }
+        time::count(self.pins, &mut self.state, self.now);
+        if self.state.outcome.is_none() {
+            self.state.phase = self.phase();
+            if let Some(at) = time::next_wake(self.pins, &self.state) {
+                self.effects.push(Effect::WakeAt { at });
+            }
+        }
+    }
+
+    fn settle_step(&mut self, step: &Step) {
+        let Some(known) = self.state.steps.get(&step.id) else { return };
+        if known.phase == Phase::Ended {
+            return;
+        }
+        if known.items.is_empty() {
+            if self.state.cancel.is_some() && self.is_main(&step.id) {
+                self.stop_step(&step.id);
+                return;
+            }
+            // `on_failure` waits for the end of all others, whatever it is written to wait for.
+            let turn =
+                if self.is_main(&step.id) { ready::readiness(step, &self.state) } else { Readiness::Go };
+            match turn {
+                Readiness::Waits => return,
+                Readiness::Skip { blocks, reason } => {
+                    self.end_step(&step.id, Outcome::Skipped, Some(reason), blocks);
+                    return;
+                }
+                Readiness::Go => self.open(step),
+            }
+        }
+        self.queue_items(step);
+        self.close(step);
+    }
+
+    /// Makes the items of a step whose turn has come, or ends it by its `if` or a mistake in an expression.
+    fn open(&mut self, step: &Step) {
+        if matches!(step.work, Work::Approval(_)) {
+            let reason = "approvals of steps are not supported yet";
+            self.end_step(&step.id, Outcome::Rejected, Some(reason.into()), true);
+            return;
+        }
+        match ready::items(self.pins, &self.state, step) {
+            Ok(Some(items)) => {
+                if let Some(known) = self.state.steps.get_mut(&step.id) {
+                    known.items = items;
+                }
+                if self.state.steps.get(&step.id).is_some_and(|known| known.items.is_empty()) {
+                    self.end_step(&step.id, Outcome::Success, Some("no items".into()), false);
+                }
+            }
+            Ok(None) => {
+                self.end_step(&step.id, Outcome::Skipped, Some("its `if` is false".into()), false);
+            }
+            Err(reason) => self.end_step(&step.id, Outcome::Failure, Some(reason), true),
+        }
+    }
+
+    /// Lets in as many items as may run at one time.
+    fn queue_items(&mut self, step: &Step) {
+        let Some(known) = self.state.steps.get_mut(&step.id) else { return };
+        let parallel = step.for_each.as_ref().map_or(1, |each| each.max_parallel.max(1));
+        let active = |item: &&ItemState| {
+            matches!(item.phase, Phase::Queued | Phase::Running)
+                || (item.phase == Phase::Waiting && item.retry_at.is_some())
+        };
+        let mut room = usize::try_from(parallel)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(known.items.iter().filter(active).count());
+        for (place, item) in (0_u32..).zip(&mut known.items) {
+            if room == 0 {
+                break;
+            }
+            if item.phase == Phase::Waiting && item.retry_at.is_none() {
+                item.phase = Phase::Queued;
+                room -= 1;
+                let attempt = item.attempt + 1;
+                self.effects.push(Effect::Queue { step: step.id.clone(), item: place, attempt });
+            }
+        }
+    }
+
+    /// Ends a step whose items are all over; else sets its phase from theirs.
+    fn close(&mut self, step: &Step) {
+        let Some(known) = self.state.steps.get_mut(&step.id) else { return };
+        if known.phase == Phase::Ended || known.items.is_empty() {
+            return;
+        }
+        if known.items.iter().any(|item| item.phase != Phase::Ended) {
+            let has = |phase: Phase| known.items.iter().any(|item| item.phase == phase);
+            known.phase = if has(Phase::Running) {
+                Phase::Running
+            } else if has(Phase::Queued) {
+                Phase::Queued
+            } else {
+                Phase::Waiting
+            };
+            return;
+        }
+        let bad = |wanted: fn(Outcome) -> bool| {
+            (0_u32..).zip(&known.items).find(|(_, item)| item.outcome.is_some_and(wanted))
+        };
+        let worst = bad(|outcome| outcome == Outcome::Cancelled)
+            .or_else(|| bad(|outcome| outcome != Outcome::Success));
+        let (outcome, reason) = match worst {
+            None => (Outcome::Success, None),
+            Some((place, item)) => {
+                let reason = item.reason.clone();
+                let reason = if step.for_each.is_some() {
+                    Some(format!("item {place}: {}", reason.as_deref().unwrap_or("failed")))
+                } else {
+                    reason
+                };
+                (item.outcome.unwrap_or(Outcome::Error), reason)
+            }
+        };
+        self.end_step(&step.id, outcome, reason, outcome != Outcome::Success);
+    }
+
+    fn settle_on_failure(&mut self) {
+        let Some(step) = self.pins.workflow.on_failure.as_deref() else { return };
+        let timed_out = self.state.cancel.as_ref().is_some_and(|cancel| cancel.outcome == Outcome::TimedOut);
+        let failed = timed_out || self.failed_step().is_some();
+        if failed && !self.state.steps.contains_key(&step.id) {
+            self.state.steps.insert(step.id.clone(), StepState::waiting());
+        }
+        self.settle_step(step);
+    }
+
+    /// How the run ends once its steps are over; `on_failure` has no say.
+    fn verdict(&self) -> (Outcome, Option<String>) {
+        let main = || self.pins.workflow.steps.iter().filter_map(|step| self.state.steps.get(&step.id));
+        let ended_by =
+            |cancel: &&CancelRequest| matches!(cancel.outcome, Outcome::Cancelled | Outcome::TimedOut);
+        if let Some(cancel) = self.state.cancel.as_ref().filter(ended_by) {
+            let hit = |step: &StepState| {
+                step.outcome != Some(Outcome::Success)
+                    && step.ended_at.is_some_and(|ended| ended >= cancel.at)
+            };
+            if main().any(hit) {
+                return (cancel.outcome, Some(cut(&cancel.reason)));
+            }
+        }
+        if let Some((id, outcome)) = self.failed_step() {
+            let reason = self.state.steps.get(id).and_then(|step| step.reason.as_deref());
+            let reason =
+                reason.map_or_else(|| format!("step `{id}`"), |reason| format!("step `{id}`: {reason}"));
+            return (outcome, Some(cut(&reason)));
+        }
+        let rejected = |step: &StepState| step.outcome == Some(Outcome::Rejected);
+        if let Some(step) = main().find(|step| rejected(step)) {
+            return (Outcome::Rejected, step.reason.clone());
+        }
+        if main().all(|step| step.outcome == Some(Outcome::Skipped)) {
+            return (Outcome::Skipped, Some("every step was skipped by its `if`".into()));
+        }
+        (Outcome::Success, None)
+    }
+
+    fn failed_step(&self) -> Option<(&'a StepId, Outcome)> {
+        self.pins.workflow.steps.iter().find_map(|step| match self.state.steps.get(&step.id)?.outcome? {
+            outcome @ (Outcome::Failure | Outcome::Error | Outcome::TimedOut) => Some((&step.id, outcome)),
+            Outcome::Success | Outcome::Cancelled | Outcome::Rejected | Outcome::Skipped => None,
+        })
+    }
+
+    fn end(&mut self, outcome: Outcome, reason: Option<String>) {
+        // INVARIANT: a run ends once; every caller has looked at `outcome` first.
+        debug_assert!(self.state.outcome.is_none());
+        self.state.phase = Phase::Ended;
+        self.state.outcome = Some(outcome);
+        self.state.reason = reason;
+        self.state.ended_at = Some(self.now);
+        self.effects.push(Effect::Ended { outcome });
+    }
+
+    fn end_step(&mut self, id: &StepId, outcome: Outcome, reason: Option<String>, blocks: bool) {
+        if let Some(step) = self.state.steps.get_mut(id) {
+            end_step(step, outcome, reason.map(|reason| cut(&reason)), self.now);
+            step.blocks = blocks;
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        let has = |phase: Phase| self.state.steps.values().any(|step| step.phase == phase);
+        if has(Phase::Running) {
+            Phase::Running
+        } else if has(Phase::Queued) {
+            Phase::Queued
+        } else {
+            Phase::Waiting
+        }
+    }
+
+    fn is_main(&self, id: &StepId) -> bool {
+        self.pins.workflow.steps.iter().any(|step| step.id == *id)
+    }
+
+    fn is_over(&self, id: &StepId) -> bool {
+        self.state.steps.get(id).is_some_and(|step| step.phase == Phase::Ended)
+    }
+
+    fn is_over_or_absent(&self, id: &StepId) -> bool {
+        self.state.steps.get(id).is_none_or(|step| step.phase == Phase::Ended)
+    }
+
+    fn item_mut(&mut self, step: &StepId, item: u32) -> Option<&mut ItemState> {
+        self.state.steps.get_mut(step)?.items.get_mut(usize::try_from(item).ok()?)
+    }
+
+    fn output_bytes(&self) -> usize {
+        let items = self.state.steps.values().flat_map(|step| &step.items);
+        items.map(|item| scope::bytes(&item.outputs)).sum()
+    }
+}
+
+fn end_step(step: &mut StepState, outcome: Outcome, reason: Option<String>, now: Timestamp) {
+    step.phase = Phase::Ended;
+    step.outcome = Some(outcome);
+    step.reason = reason;
+    step.ended_at = Some(now);
+    step.blocks = true;
+}
+
+fn end_item(item: &mut ItemState, outcome: Outcome, reason: Option<String>) {
+    end_lease(item);
+    item.phase = Phase::Ended;
+    item.outcome = Some(outcome);
+    item.retry_at = None;
+    item.reason = reason.map(|reason| cut(&reason));
+}
+
+const fn end_lease(item: &mut ItemState) {
+    item.leased_at = None;
+    item.lease_until = None;
+    item.stopping_since = None;
+}
+
+fn retried(retry: &Retry, outcome: Outcome) -> bool {
+    let kind = match outcome {
+        Outcome::Failure => RetryOn::Failure,
+        Outcome::Error => RetryOn::Error,
+        Outcome::TimedOut => RetryOn::TimedOut,
+        Outcome::Success | Outcome::Cancelled | Outcome::Rejected | Outcome::Skipped => return false,
+    };
+    retry.on.contains(&kind)
+}
+
+fn cut(reason: &str) -> String {
+    reason.chars().take(REASON_CHARS_MAX).collect()
+}
