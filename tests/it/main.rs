@@ -1,0 +1,3 @@
+//! Tests from outside: the real binary, the real files, one file per feature.
+
+mod layering;
