@@ -322,6 +322,11 @@ pub trait Store: Send + Sync {
         slots: u32,
         now: Timestamp,
     ) -> Result<Vec<Lease>, StoreError>;
+    /// Gives up every lease of a worker whose process is known to be dead, as a lost lease; gives their number.
+    ///
+    /// Called once at start for the embedded worker by whoever holds the directory's lock, so that a restart
+    /// does not wait for the end of leases that nobody serves.
+    async fn abandon(&self, worker: &str, now: Timestamp) -> Result<u32, StoreError>;
     /// Renews leases in one batch; gives back, per attempt, the new end and whether its end is asked for.
     async fn renew(
         &self,
