@@ -2,6 +2,10 @@
 //!
 //! Pure: builds and checks values; storing them is the store's.
 
+mod chain;
+mod ledger;
 mod run_record;
 
+pub use chain::*;
+pub use ledger::*;
 pub use run_record::*;

@@ -124,11 +124,22 @@ impl<'a> Machine<'a> {
                 let known = self.state.holds(&step, item, attempt);
                 known && self.completed(&step, item, outcome, reason, outputs)
             }
+            (Stage::Admitted, RunEvent::Lost { step, item, attempt }) => {
+                let known = self.state.holds(&step, item, attempt);
+                if known {
+                    self.lost(&step, item);
+                }
+                known
+            }
             (Stage::Admitted, RunEvent::Tick) => self.tick(),
             // A run that waits for its key has no attempts and no time that counts.
             (
                 Stage::Held,
-                RunEvent::Leased { .. } | RunEvent::Renewed { .. } | RunEvent::Completed { .. } | RunEvent::Tick,
+                RunEvent::Leased { .. }
+                | RunEvent::Renewed { .. }
+                | RunEvent::Completed { .. }
+                | RunEvent::Lost { .. }
+                | RunEvent::Tick,
             )
             // What was admitted is ended by a request only.
             | (Stage::Admitted, RunEvent::Admitted | RunEvent::Skipped { .. })
@@ -139,6 +150,7 @@ impl<'a> Machine<'a> {
                 | RunEvent::Leased { .. }
                 | RunEvent::Renewed { .. }
                 | RunEvent::Completed { .. }
+                | RunEvent::Lost { .. }
                 | RunEvent::Tick
                 | RunEvent::Cancel(_),
             ) => false,

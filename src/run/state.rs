@@ -141,6 +141,15 @@ pub enum RunEvent {
         /// What it wrote.
         outputs: BTreeMap<FieldName, Value>,
     },
+    /// The worker of an attempt is known to be dead: its lease is lost before its end.
+    Lost {
+        /// Which step.
+        step: StepId,
+        /// Which item.
+        item: u32,
+        /// Its fencing token; a stale one changes nothing.
+        attempt: u32,
+    },
     /// Time has passed: retries come due, leases run out, timeouts end.
     Tick,
     /// Somebody asks for the end.

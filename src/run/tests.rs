@@ -324,6 +324,18 @@ fn lost_leases_use_up_no_try_and_are_counted() {
 }
 
 #[test]
+fn the_lease_of_a_dead_worker_is_lost_at_once_and_only_that_one() {
+    let mut play = Play::of(workflow(vec![step("a", Waits::Nothing)]));
+    play.lease("a", 0, 1);
+    let lost = |attempt| RunEvent::Lost { step: id("a"), item: 0, attempt };
+    assert_eq!(play.event(lost(1)).queued(), [("a".into(), 0, 2)]);
+    play.lease("a", 0, 2);
+    let before = play.state.clone();
+    play.event(lost(1));
+    assert_eq!((&play.state, play.item("a", 0).lost), (&before, 1));
+}
+
+#[test]
 fn renewing_keeps_a_lease() {
     let mut play = Play::of(workflow(vec![step("a", Waits::Nothing)]));
     play.lease("a", 0, 1);
