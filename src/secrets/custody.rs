@@ -166,6 +166,7 @@ impl Vault for FileVault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authz::Standing;
     use crate::domain::Length;
     use crate::secrets::seal_fresh;
     use crate::sops::SopsError;
@@ -177,7 +178,8 @@ mod tests {
     }
 
     fn permit(name: &str) -> Permit<action::ReadSecret> {
-        Permit::for_lease("w1", tenant(name), 1, 1, NOW + Length::from_secs(60)).read_secret()
+        let standing = Standing::unseen(tenant(name));
+        Permit::for_lease("w1", &standing, NOW + Length::from_secs(60)).read_secret()
     }
 
     #[test]
