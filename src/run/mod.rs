@@ -7,12 +7,14 @@
 //! steps are not supported yet: such a step is rejected, and `desired` refuses it before.
 
 mod machine;
+mod pin;
 mod ready;
 mod scope;
 mod state;
 mod time;
 
 pub use machine::{LOST_LEASES_MAX, advance};
+pub use pin::{Ask, INPUTS_BYTES_MAX, PinError, input_problem, pin, repeat};
 pub use ready::{INPUT_BYTES_MAX, ITEMS_MAX};
 pub use scope::{idempotency_key, inputs_as_declared, render};
 pub use state::*;

@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::RunState;
-use crate::domain::{FieldName, Input, Phase, RunPins, Step, StepId, ValueType};
+use crate::domain::{
+    CommitId, FieldName, Input, Phase, RunId, RunPins, Step, StepId, Trigger, ValueType, WorkflowId,
+};
 use crate::expression::{ExpressionError, Root, Scope, Template};
 
 /// The values of a run: its inputs, the steps that are over, what started it, itself and its tenant.
@@ -24,23 +26,27 @@ pub(super) fn of(pins: &RunPins, state: &RunState) -> Scope {
         let status = known.outcome.map_or("", |outcome| outcome.as_str());
         steps.insert(step.id.as_str().to_owned(), json!({ "status": status, "outputs": outputs }));
     }
-    let trigger = json!({
-        "kind": pins.trigger.kind.as_str(),
-        "time": pins.trigger.time.to_string(),
-        "commit": pins.commit.as_str(),
-        "body": Value::Null,
-    });
-    let run = json!({
-        "id": pins.id.as_str(),
-        "workflow": pins.workflow.id.as_str(),
-        "commit": pins.commit.as_str(),
-    });
     Scope::default()
         .with(Root::Inputs, inputs(pins))
         .with(Root::Steps, Value::Object(steps))
-        .with(Root::Trigger, trigger)
-        .with(Root::Run, run)
+        .with(Root::Trigger, trigger(&pins.trigger, &pins.commit))
+        .with(Root::Run, run(&pins.id, &pins.workflow.id, &pins.commit))
         .with(Root::Tenant, json!({ "id": pins.tenant.as_str(), "environment": pins.environment }))
+}
+
+/// What started a run. A webhook's body is not kept yet.
+pub(super) fn trigger(trigger: &Trigger, commit: &CommitId) -> Value {
+    json!({
+        "kind": trigger.kind.as_str(),
+        "time": trigger.time.to_string(),
+        "commit": commit.as_str(),
+        "body": Value::Null,
+    })
+}
+
+/// The run itself.
+pub(super) fn run(id: &RunId, workflow: &WorkflowId, commit: &CommitId) -> Value {
+    json!({ "id": id.as_str(), "workflow": workflow.as_str(), "commit": commit.as_str() })
 }
 
 /// The run's inputs as one object. An optional one that was not given is null, so that it can be asked for.
@@ -118,18 +124,22 @@ pub(super) fn output_problem(step: &Step, outputs: &BTreeMap<FieldName, Value>) 
     step.outputs.iter().find_map(|(name, value_type)| match outputs.get(name) {
         None => Some(format!("it wrote no output `{name}`")),
         Some(value) if !value_type.admits(value) => {
-            let wanted = match value_type {
-                ValueType::String => "string",
-                ValueType::Int => "int",
-                ValueType::Float => "float",
-                ValueType::Bool => "bool",
-                ValueType::List => "list",
-                ValueType::Map => "map",
-            };
-            Some(format!("its output `{name}` is not of type {wanted}"))
+            Some(format!("its output `{name}` is not of type {}", type_name(*value_type)))
         }
         Some(_) => None,
     })
+}
+
+/// A type as its writer spells it.
+pub(super) const fn type_name(value_type: ValueType) -> &'static str {
+    match value_type {
+        ValueType::String => "string",
+        ValueType::Int => "int",
+        ValueType::Float => "float",
+        ValueType::Bool => "bool",
+        ValueType::List => "list",
+        ValueType::Map => "map",
+    }
 }
 
 /// Names a step and item over attempts and reruns: `TENANTRY_IDEMPOTENCY_KEY`.

@@ -13,11 +13,11 @@ fn id(text: &str) -> StepId {
     text.parse().expect(text)
 }
 
-fn at(secs: i64) -> Timestamp {
+pub(super) fn at(secs: i64) -> Timestamp {
     Timestamp::from_millis(1_795_000_000_000 + secs * 1000)
 }
 
-fn step(name: &str, waits: Waits) -> Step {
+pub(super) fn step(name: &str, waits: Waits) -> Step {
     Step {
         id: id(name),
         waits,
@@ -35,7 +35,7 @@ fn step(name: &str, waits: Waits) -> Step {
     }
 }
 
-fn workflow(steps: Vec<Step>) -> Workflow {
+pub(super) fn workflow(steps: Vec<Step>) -> Workflow {
     Workflow {
         id: "sync".parse().expect("a name"),
         description: None,
