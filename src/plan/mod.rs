@@ -18,8 +18,8 @@ pub use guard::{Pruned, prune_guard};
 pub use render::Rendering;
 
 use crate::domain::{
-    ActualState, ChangeKeys, DesiredState, Grant, Operation, People, Plan, PlannedRun, Principal, Removals,
-    Revision, Role, TenantState, TriggerKind, VersionState, Workflow, WorkflowId,
+    ActualState, Agreement, ChangeKeys, DesiredState, Grant, Operation, People, Plan, PlannedRun, Principal,
+    Removals, Revision, Role, TenantState, TriggerKind, VersionState, Workflow, WorkflowId,
 };
 
 /// Plans what brings a tenant from its actual to its desired state.
@@ -47,6 +47,7 @@ pub fn between(desired: &DesiredState, actual: &ActualState) -> Plan {
         removals,
         held,
         skipped,
+        agreement: Agreement::Unjudged,
         digest: Some(next.digest()),
         next: Some(next),
     }
@@ -92,6 +93,7 @@ fn bare(actual: &ActualState, head: &Revision, keys: &ChangeKeys) -> Plan {
         removals: Removals::default(),
         held: Vec::new(),
         skipped: Vec::new(),
+        agreement: Agreement::Unjudged,
         next: None,
         digest: None,
     }
