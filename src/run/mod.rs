@@ -21,4 +21,6 @@ pub use state::*;
 pub use time::next_wake;
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;

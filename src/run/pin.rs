@@ -243,30 +243,9 @@ fn secret_versions(workflow: &Workflow, ask: &Ask<'_>) -> BTreeMap<SecretName, V
 mod tests {
     use super::*;
     use crate::domain::{
-        Ceilings, Concurrency, Isolation, OnLimit, Principal, Retention, Secret, SecretUse, SecretVersion,
-        TenantKind, TenantSettings, ValueType, VersionState,
+        Concurrency, OnLimit, Principal, Secret, SecretUse, SecretVersion, ValueType, VersionState,
     };
-    use crate::run::tests::{at, step, workflow};
-
-    fn settings() -> TenantSettings {
-        TenantSettings {
-            kind: TenantKind::Customer,
-            owner: Principal::User("alice".parse().expect("a name")),
-            environment: Some("production".into()),
-            region: None,
-            timezone: "UTC".into(),
-            isolation: Isolation::Soft,
-            recipients: Vec::new(),
-            recovery: Vec::new(),
-            delivery: BTreeSet::new(),
-            limits: Ceilings::default(),
-            retention: Retention::default(),
-            egress: BTreeSet::new(),
-            alert_routes: Vec::new(),
-            slo: None,
-            suspend: None,
-        }
-    }
+    use crate::run::samples::{at, settings, step, workflow};
 
     fn input(value_type: ValueType, default: Option<Value>, required: bool) -> Input {
         Input {

@@ -3,56 +3,15 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::samples::{at, step, workflow};
 use super::*;
 use crate::domain::{
-    Actor, AlertLevel, Concurrency, ForEach, Length, OnLimit, Outcome, Phase, Resources, Retry, RunPins,
-    Shell, Step, StepId, Timestamp, Trigger, TriggerKind, Triggers, ValueType, Waits, Work, Workflow,
+    Actor, ForEach, Length, Outcome, Phase, Retry, RunPins, StepId, Trigger, TriggerKind, ValueType, Waits,
+    Workflow,
 };
 
 fn id(text: &str) -> StepId {
     text.parse().expect(text)
-}
-
-pub(super) fn at(secs: i64) -> Timestamp {
-    Timestamp::from_millis(1_795_000_000_000 + secs * 1000)
-}
-
-pub(super) fn step(name: &str, waits: Waits) -> Step {
-    Step {
-        id: id(name),
-        waits,
-        condition: None,
-        work: Work::Inline { shell: Shell::Sh, text: "true".into() },
-        args: Vec::new(),
-        secrets: Vec::new(),
-        with: None,
-        network: Vec::new(),
-        resources: Resources::default(),
-        retry: Retry { jitter: false, ..Retry::default() },
-        timeout: Length::from_secs(600),
-        outputs: BTreeMap::new(),
-        for_each: None,
-    }
-}
-
-pub(super) fn workflow(steps: Vec<Step>) -> Workflow {
-    Workflow {
-        id: "sync".parse().expect("a name"),
-        description: None,
-        triggers: Triggers::default(),
-        inputs: BTreeMap::new(),
-        files: BTreeMap::new(),
-        concurrency: Some(Concurrency { key: String::new(), limit: 1, on_limit: OnLimit::Queue }),
-        timeout: Length::from_secs(1800),
-        alert: AlertLevel::Notify,
-        success_within: None,
-        replay_safe: false,
-        paused: None,
-        runtime: None,
-        uses: None,
-        steps,
-        on_failure: None,
-    }
 }
 
 fn pins(workflow: Workflow) -> RunPins {
