@@ -4,8 +4,10 @@
 
 mod chain;
 mod ledger;
+mod redaction;
 mod run_record;
 
 pub use chain::*;
 pub use ledger::*;
+pub use redaction::{Form, Patterns, Redactor, Unredactable, redactable};
 pub use run_record::*;

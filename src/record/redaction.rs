@@ -1,0 +1,399 @@
+//! Takes secrets out of a stream of bytes, whatever its chunks, before anything is stored or shown.
+//!
+//! All occurrences of all forms of all values are found, those that overlap are joined, and each joined region
+//! is replaced by the names of the secrets in it: `[redacted:stripe_api_key]`, without prefix or length. Bytes
+//! that may be the beginning of a form are held back until that is decided, at most as many as the longest form
+//! has. The limit: a script can disguise what it was given; scope, audit and revocation are the answer to that.
+//!
+//! The patterns inside the automaton are not overwritten when dropped: its crate keeps them in plain vectors.
+//! They live as long as the attempt that was given the values.
+
+mod forms;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use aho_corasick::Anchored;
+use aho_corasick::automaton::{Automaton, StateID};
+use aho_corasick::nfa::contiguous::NFA;
+
+use crate::domain::SecretName;
+use crate::sops::Plaintext;
+
+pub use forms::Form;
+
+/// Bytes of the shortest value that can be told from ordinary text.
+pub const VALUE_BYTES_MIN: usize = 8;
+/// Bytes of the longest value whose forms are kept at hand.
+pub const VALUE_BYTES_MAX: usize = 16 << 10;
+/// Bytes of all values of one attempt.
+pub const VALUES_BYTES_MAX: usize = 64 << 10;
+
+/// Why a value cannot be protected in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unredactable {
+    /// Under 8 bytes without the white space around it.
+    #[error("has fewer than 8 characters: in a log it could not be told from other text")]
+    TooShort,
+    /// A word or pattern that ordinary text holds.
+    #[error("is a common word or pattern: in a log it could not be told from other text")]
+    Common,
+    /// More than 16 KiB, or more than 64 KiB together with the values before it.
+    #[error("is too long to be looked for in every log line")]
+    TooLong,
+}
+
+/// Says whether a value can be protected in logs.
+///
+/// # Errors
+/// [`Unredactable`], the first reason that holds.
+pub fn redactable(value: &Plaintext) -> Result<(), Unredactable> {
+    redactable_bytes(value.expose())
+}
+
+fn redactable_bytes(value: &[u8]) -> Result<(), Unredactable> {
+    const COMMON: [&str; 24] = [
+        "password",
+        "passw0rd",
+        "password1",
+        "password123",
+        "changeme",
+        "username",
+        "postgres",
+        "postgresql",
+        "localhost",
+        "undefined",
+        "disabled",
+        "production",
+        "development",
+        "example",
+        "example.com",
+        "testtest",
+        "12345678",
+        "123456789",
+        "1234567890",
+        "87654321",
+        "abcdefgh",
+        "qwertyui",
+        "qwertyuiop",
+        "secretsecret",
+    ];
+    let trimmed = value.trim_ascii();
+    if trimmed.len() < VALUE_BYTES_MIN {
+        return Err(Unredactable::TooShort);
+    }
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(Unredactable::TooLong);
+    }
+    let same = trimmed.iter().all(|byte| *byte == trimmed[0]);
+    if same || COMMON.iter().any(|word| trimmed.eq_ignore_ascii_case(word.as_bytes())) {
+        return Err(Unredactable::Common);
+    }
+    Ok(())
+}
+
+/// The forms of some values, ready to be looked for. Shared by the streams of one attempt.
+#[derive(Default)]
+pub struct Patterns {
+    names: Vec<SecretName>,
+    /// For each pattern of the automaton, whose it is and which form.
+    owners: Vec<(usize, Form)>,
+    values: Vec<(usize, Plaintext)>,
+    search: Option<Search>,
+}
+
+struct Search {
+    automaton: NFA,
+    start: StateID,
+    /// How many of the last bytes are the beginning of a pattern, by state; 0 where missing.
+    depths: HashMap<StateID, usize>,
+}
+
+impl Patterns {
+    /// Makes patterns of values under their secrets' names.
+    ///
+    /// # Errors
+    /// The first value that cannot be protected, with its name.
+    pub fn new<'v>(
+        values: impl IntoIterator<Item = (SecretName, &'v Plaintext)>,
+    ) -> Result<Self, (SecretName, Unredactable)> {
+        let mut patterns = Self::default();
+        for (name, value) in values {
+            patterns.add(&name, value).map_err(|reason| (name, reason))?;
+        }
+        patterns.build();
+        Ok(patterns)
+    }
+
+    /// The same patterns and those of one more value, for instance one that a script asks to have masked.
+    ///
+    /// # Errors
+    /// The value cannot be protected.
+    pub fn with(&self, name: &SecretName, value: &Plaintext) -> Result<Self, Unredactable> {
+        let mut patterns = Self::default();
+        for (owner, known) in &self.values {
+            patterns.add(&self.names[*owner], known)?;
+        }
+        patterns.add(name, value)?;
+        patterns.build();
+        Ok(patterns)
+    }
+
+    /// Takes the secrets out of one whole text.
+    #[must_use]
+    pub fn redact(self: &Arc<Self>, text: &[u8]) -> Vec<u8> {
+        let mut redactor = Redactor::over(Arc::clone(self));
+        let mut out = redactor.push(text);
+        out.extend(redactor.finish());
+        out
+    }
+
+    fn add(&mut self, name: &SecretName, value: &Plaintext) -> Result<(), Unredactable> {
+        redactable(value)?;
+        let known: usize = self.values.iter().map(|(_, value)| value.len()).sum();
+        if known + value.len() > VALUES_BYTES_MAX {
+            return Err(Unredactable::TooLong);
+        }
+        let owner = self.names.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.names.push(name.clone());
+            self.names.len() - 1
+        });
+        self.values.push((owner, Plaintext::new(value.expose().to_vec())));
+        Ok(())
+    }
+
+    fn build(&mut self) {
+        let mut texts = Vec::new();
+        self.owners.clear();
+        for (owner, value) in &self.values {
+            for (form, text) in forms::all(value.expose()) {
+                self.owners.push((*owner, form));
+                texts.push(text);
+            }
+        }
+        if texts.is_empty() {
+            return;
+        }
+        // INVARIANT: building fails beyond 2^31 states, and start states exist for unanchored search;
+        // VALUES_BYTES_MAX keeps all forms together below a few millions.
+        let automaton = NFA::new(&texts).unwrap_or_else(|error| panic!("too many patterns: {error}"));
+        let start =
+            automaton.start_state(Anchored::No).unwrap_or_else(|error| panic!("no start state: {error}"));
+        let mut depths = HashMap::new();
+        for text in &texts {
+            let mut state = start;
+            for (index, byte) in text.iter().enumerate() {
+                // A beginning of a pattern is its own longest suffix: the state stands for exactly these bytes.
+                state = automaton.next_state(Anchored::No, state, *byte);
+                depths.insert(state, index + 1);
+            }
+        }
+        self.search = Some(Search { automaton, start, depths });
+    }
+}
+
+impl std::fmt::Debug for Patterns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Patterns({} of {:?})", self.owners.len(), self.names)
+    }
+}
+
+/// One stretch of bytes that is to go.
+#[derive(Debug)]
+struct Region {
+    start: u64,
+    end: u64,
+    found: Vec<Found>,
+}
+
+/// A secret within a region: from its first to its last byte there, and the form of its longest match.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    owner: usize,
+    start: u64,
+    end: u64,
+    form: Form,
+    len: u64,
+}
+
+/// Redacts one stream. Its output is the same however the input is cut into chunks.
+#[derive(Debug)]
+pub struct Redactor {
+    patterns: Arc<Patterns>,
+    state: Option<StateID>,
+    /// Bytes that are read and not yet given out; the first is number `base` of the stream.
+    held: Vec<u8>,
+    base: u64,
+    /// Not yet given out, in order, none overlapping another.
+    regions: Vec<Region>,
+    hits: BTreeMap<Form, u64>,
+}
+
+impl Redactor {
+    /// Redacts the given values.
+    ///
+    /// # Errors
+    /// The first value that cannot be protected, with its name.
+    pub fn new<'v>(
+        values: impl IntoIterator<Item = (SecretName, &'v Plaintext)>,
+    ) -> Result<Self, (SecretName, Unredactable)> {
+        Ok(Self::over(Arc::new(Patterns::new(values)?)))
+    }
+
+    /// Redacts what is shared with other streams.
+    #[must_use]
+    pub fn over(patterns: Arc<Patterns>) -> Self {
+        let state = patterns.search.as_ref().map(|search| search.start);
+        Self { patterns, state, held: Vec::new(), base: 0, regions: Vec::new(), hits: BTreeMap::new() }
+    }
+
+    /// Redacts one more value from here on. Has to be called before the first byte of the value is given out.
+    ///
+    /// # Errors
+    /// The value cannot be protected; nothing has changed.
+    pub fn register(&mut self, name: &SecretName, value: &Plaintext) -> Result<(), Unredactable> {
+        let patterns = Arc::new(self.patterns.with(name, value)?);
+        self.adopt(patterns);
+        Ok(())
+    }
+
+    /// Goes on with patterns that another stream of the attempt registered: a superset of its own.
+    pub fn adopt(&mut self, patterns: Arc<Patterns>) {
+        let mut found = std::mem::take(&mut self.regions);
+        // Owners are numbered by the order of names, which a superset keeps.
+        self.patterns = patterns;
+        self.state = self.patterns.search.as_ref().map(|search| search.start);
+        let held = std::mem::take(&mut self.held);
+        self.regions.append(&mut found);
+        self.read(&held);
+    }
+
+    /// Takes a chunk and gives out what is decided.
+    pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
+        self.read(chunk);
+        let undecided = match (&self.patterns.search, self.state) {
+            (Some(search), Some(state)) => search.depths.get(&state).copied().unwrap_or(0),
+            _ => 0,
+        };
+        self.give(self.held.len().saturating_sub(undecided))
+    }
+
+    /// Gives out the rest: nothing can follow.
+    pub fn finish(&mut self) -> Vec<u8> {
+        let rest = self.give(self.held.len());
+        self.state = self.patterns.search.as_ref().map(|search| search.start);
+        rest
+    }
+
+    /// How often each form was taken out so far.
+    #[must_use]
+    pub fn hits(&self) -> &BTreeMap<Form, u64> {
+        &self.hits
+    }
+
+    fn read(&mut self, chunk: &[u8]) {
+        let patterns = Arc::clone(&self.patterns);
+        let (Some(search), Some(mut state)) = (&patterns.search, self.state) else {
+            self.held.extend_from_slice(chunk);
+            return;
+        };
+        let before = self.base + self.held.len() as u64;
+        self.held.extend_from_slice(chunk);
+        for (index, byte) in chunk.iter().enumerate() {
+            state = search.automaton.next_state(Anchored::No, state, *byte);
+            if !search.automaton.is_special(state) || !search.automaton.is_match(state) {
+                continue;
+            }
+            let end = before + index as u64 + 1;
+            for nth in 0..search.automaton.match_len(state) {
+                let pattern = search.automaton.match_pattern(state, nth);
+                let len = search.automaton.pattern_len(pattern) as u64;
+                let (owner, form) = patterns.owners[pattern.as_usize()];
+                self.mark(Found { owner, start: end - len, end, form, len });
+            }
+        }
+        self.state = Some(state);
+    }
+
+    /// Joins a match with the regions it overlaps. Matches come in the order of their ends.
+    fn mark(&mut self, found: Found) {
+        let mut region = Region { start: found.start, end: found.end, found: vec![found] };
+        while let Some(last) = self.regions.pop_if(|last| last.end > region.start) {
+            region.start = region.start.min(last.start);
+            region.end = region.end.max(last.end);
+            region.found.extend(last.found);
+        }
+        // One entry a secret, so that a region of any length stays small.
+        let mut joined: Vec<Found> = Vec::with_capacity(region.found.len());
+        for found in region.found {
+            let Some(known) = joined.iter_mut().find(|known| known.owner == found.owner) else {
+                joined.push(found);
+                continue;
+            };
+            known.start = known.start.min(found.start);
+            known.end = known.end.max(found.end);
+            if (found.len, std::cmp::Reverse(found.form)) > (known.len, std::cmp::Reverse(known.form)) {
+                (known.len, known.form) = (found.len, found.form);
+            }
+        }
+        region.found = joined;
+        self.regions.push(region);
+    }
+
+    /// Gives out the first `decided` of the held bytes: no later match can begin in them.
+    fn give(&mut self, decided: usize) -> Vec<u8> {
+        let frontier = self.base + decided as u64;
+        let mut out = Vec::with_capacity(decided);
+        let mut at = self.base;
+        let mut kept = Vec::new();
+        for region in std::mem::take(&mut self.regions) {
+            if region.start < frontier {
+                // A region that reaches over the frontier may have begun before what is held.
+                if region.start > at {
+                    out.extend_from_slice(self.bytes(at, region.start));
+                }
+                at = at.max(region.end.min(frontier));
+            }
+            if region.end <= frontier {
+                self.name(&region, &mut out);
+            } else {
+                kept.push(region);
+            }
+        }
+        if frontier > at {
+            out.extend_from_slice(self.bytes(at, frontier));
+        }
+        self.regions = kept;
+        self.held.drain(..decided);
+        self.base = frontier;
+        out
+    }
+
+    fn bytes(&self, from: u64, to: u64) -> &[u8] {
+        // INVARIANT: both lie within what is held, whose length is a `usize`.
+        &self.held[(from - self.base) as usize..(to - self.base) as usize]
+    }
+
+    /// Writes the names of the secrets in a region: not of those that lie within another's value.
+    fn name(&mut self, region: &Region, out: &mut Vec<u8>) {
+        let names = &self.patterns.names;
+        let mut shown: Vec<&Found> = Vec::new();
+        for found in &region.found {
+            let within = region.found.iter().any(|other| {
+                let covers = other.start <= found.start && found.end <= other.end;
+                let larger = other.end - other.start > found.end - found.start;
+                covers && (larger || (other.owner != found.owner && names[other.owner] < names[found.owner]))
+            });
+            if !within {
+                shown.push(found);
+            }
+        }
+        shown.sort_by(|a, b| (a.start, &names[a.owner]).cmp(&(b.start, &names[b.owner])));
+        for found in shown {
+            *self.hits.entry(found.form).or_default() += 1;
+            out.extend_from_slice(format!("[redacted:{}]", names[found.owner]).as_bytes());
+        }
+    }
+}
