@@ -4,6 +4,15 @@
 //! The run machine is advanced inside these operations, in the transaction that stores its new state.
 //! Deliberately absent: deciding (authz), diffing (plan), anything of Git. The ledger lies beside the store.
 
+mod memory;
+mod operations;
+mod records;
+mod rows;
+mod tenant;
+mod transactional;
+
+pub use memory::MemoryStore;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -438,6 +447,19 @@ pub struct TenantHead {
 }
 
 impl TenantHead {
+    /// As it follows from the rows of a tenant.
+    fn of(state: &ActualState, outlook: &rows::Outlook) -> Self {
+        Self {
+            tenant: state.tenant.clone(),
+            incarnation: state.incarnation,
+            authority: state.authority,
+            status: outlook.status.clone(),
+            removed: state.removed.is_some(),
+            shared: outlook.status.keys.shared.keys().cloned().collect(),
+            deadline: outlook.deadline,
+            released: outlook.released,
+        }
+    }
     /// What decisions about the tenant rest on.
     #[must_use]
     pub fn standing(&self) -> Standing {

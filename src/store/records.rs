@@ -1,0 +1,77 @@
+//! A run as everybody sees it, from what its rows hold: pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::rows::AttemptRow;
+use crate::domain::{Phase, RunPins};
+use crate::record::{RunRecord, StepRecord};
+use crate::run::RunState;
+
+/// Puts a run's record together; `attempts` stand in the order they were leased.
+pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<AttemptRow>) -> RunRecord {
+    let mut steps: Vec<StepRecord> = Vec::new();
+    let begun: BTreeSet<_> = attempts.iter().map(|attempt| attempt.place.step.clone()).collect();
+    let used: BTreeSet<String> = attempts
+        .iter()
+        .flat_map(|attempt| attempt.record.iter().flat_map(|r| r.secrets_used.clone()))
+        .collect();
+    for attempt in attempts {
+        let step = pins.workflow.step(&attempt.place.step);
+        let outputs = serde_json::from_value(attempt.outputs).unwrap_or_default();
+        steps.push(StepRecord {
+            item: step.and_then(|step| step.for_each.as_ref()).map(|_| attempt.place.item),
+            id: attempt.place.step,
+            attempt: attempt.attempt,
+            state: if attempt.ended_at.is_some() { Phase::Ended } else { Phase::Running },
+            outcome: attempt.outcome,
+            reason: attempt.reason,
+            exit: attempt.record.as_ref().map_or(Value::Null, |record| record.exit.clone()),
+            started_at: Some(attempt.leased_at),
+            ended_at: attempt.ended_at,
+            log_bytes: attempt.record.as_ref().map_or(0, |record| record.log_bytes),
+            outputs,
+            record: attempt.record,
+        });
+    }
+    let order = pins.workflow.steps.iter().chain(pins.workflow.on_failure.as_deref());
+    for id in order.map(|step| &step.id).filter(|id| !begun.contains(*id)) {
+        let Some(step) = state.steps.get(id) else { continue };
+        steps.push(StepRecord {
+            id: id.clone(),
+            item: None,
+            attempt: 0,
+            state: step.items.first().map_or(step.phase, |item| item.phase),
+            outcome: step.outcome,
+            reason: step.reason.clone(),
+            exit: Value::Null,
+            started_at: None,
+            ended_at: step.ended_at,
+            log_bytes: 0,
+            outputs: Default::default(),
+            record: None,
+        });
+    }
+    RunRecord {
+        id: pins.id.clone(),
+        tenant: pins.tenant.clone(),
+        workflow: pins.workflow.id.clone(),
+        environment: pins.environment.clone(),
+        commit: pins.commit.clone(),
+        tree: pins.tree.clone(),
+        trigger: pins.trigger.clone(),
+        actor: pins.actor.clone(),
+        state: state.phase,
+        outcome: state.outcome,
+        reason: state.reason.clone(),
+        created_at: pins.created_at,
+        started_at: state.started_at,
+        ended_at: state.ended_at,
+        steps,
+        secrets_used: used.into_iter().collect(),
+        scripts: pins.workflow.files.iter().map(|(path, file)| (path.clone(), file.id.clone())).collect(),
+        inputs_digest: pins.inputs_digest.clone(),
+        rerun_of: pins.rerun_of.clone(),
+    }
+}

@@ -1,0 +1,279 @@
+//! The trait [`Store`] over any engine: each method is one operation, run as one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::operations as op;
+use super::rows::{Document, Engine, work};
+use super::{
+    Application, AppliedAt, AppliedPlatform, Fired, Lease, Renewal, Report, RunFilter, SourceRow, Started,
+    Store, StoreError, TenantHead,
+};
+use crate::authz::{Permit, action};
+use crate::domain::{
+    ActualState, AttemptId, AuditEntry, AuditRecord, Pause, Pin, RunId, RunPins, SecretName, StatusRow,
+    TenantId, Timestamp, VersionId, WorkflowId,
+};
+use crate::record::RunRecord;
+use crate::run::CancelRequest;
+
+/// Writes an operation over the rows `$rows` as an engine takes it; what it names is moved into it.
+macro_rules! work {
+    (|$rows:ident| $operation:expr) => {
+        work(move |$rows| Box::pin(async move { $operation.await }))
+    };
+}
+
+/// A state as its caller owns it.
+fn owned(state: Arc<ActualState>) -> ActualState {
+    Arc::unwrap_or_clone(state)
+}
+
+#[async_trait]
+impl<E: Engine> Store for E {
+    async fn actual(&self, permit: &Permit<action::Reconcile>) -> Result<ActualState, StoreError> {
+        let permit = permit.clone();
+        self.read(work!(|rows| op::actual(rows, &permit))).await.map(owned)
+    }
+    async fn apply(
+        &self,
+        permit: &Permit<action::Reconcile>,
+        application: &Application,
+        now: Timestamp,
+    ) -> Result<AppliedAt, StoreError> {
+        let (permit, application) = (permit.clone(), application.clone());
+        self.write(work!(|rows| op::apply(rows, &permit, application, now))).await
+    }
+    async fn set_status(
+        &self,
+        permit: &Permit<action::Reconcile>,
+        row: &StatusRow,
+        audit: &[AuditEntry],
+    ) -> Result<(), StoreError> {
+        let (permit, row, audit) = (permit.clone(), row.clone(), audit.to_vec());
+        self.write(work!(|rows| op::set_status(rows, &permit, row, audit))).await
+    }
+    async fn tenants(&self) -> Result<Arc<[TenantHead]>, StoreError> {
+        self.heads().await
+    }
+    async fn platform(&self) -> Result<Option<AppliedPlatform>, StoreError> {
+        self.read(work!(|rows| op::document(rows, Document::Platform))).await
+    }
+    async fn apply_platform(
+        &self,
+        platform: &AppliedPlatform,
+        status: &StatusRow,
+        audit: &[AuditEntry],
+    ) -> Result<(), StoreError> {
+        let (platform, status, audit) = (platform.clone(), status.clone(), audit.to_vec());
+        self.write(work!(|rows| op::apply_platform(rows, platform, status, audit))).await
+    }
+    async fn set_platform_status(&self, status: &StatusRow, audit: &[AuditEntry]) -> Result<(), StoreError> {
+        let (status, audit) = (status.clone(), audit.to_vec());
+        self.write(work!(|rows| op::set_platform_status(rows, status, audit))).await
+    }
+    async fn platform_status(&self) -> Result<Option<StatusRow>, StoreError> {
+        self.read(work!(|rows| op::document(rows, Document::PlatformStatus))).await
+    }
+    async fn source(&self) -> Result<SourceRow, StoreError> {
+        self.read(work!(|rows| op::document(rows, Document::Source))).await.map(Option::unwrap_or_default)
+    }
+    async fn set_source(&self, row: &SourceRow, audit: &[AuditEntry]) -> Result<(), StoreError> {
+        let (row, audit) = (row.clone(), audit.to_vec());
+        self.write(work!(|rows| op::set_source(rows, row, audit))).await
+    }
+
+    async fn set_pause(
+        &self,
+        permit: &Permit<action::Steer>,
+        workflow: &WorkflowId,
+        pause: Option<Pause>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let (permit, workflow) = (permit.clone(), workflow.clone());
+        self.write(work!(|rows| op::set_pause(rows, &permit, &workflow, pause, audit))).await
+    }
+    async fn set_suspension(
+        &self,
+        permit: &Permit<action::Suspend>,
+        pause: Option<Pause>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let permit = permit.clone();
+        self.write(work!(|rows| op::set_suspension(rows, &permit, pause, audit))).await
+    }
+    async fn set_pin(
+        &self,
+        permit: &Permit<action::Steer>,
+        pin: Option<Pin>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let permit = permit.clone();
+        self.write(work!(|rows| op::set_pin(rows, &permit, pin, audit))).await
+    }
+    async fn release(&self, permit: &Permit<action::Release>, audit: AuditEntry) -> Result<(), StoreError> {
+        let permit = permit.clone();
+        self.write(work!(|rows| op::release(rows, &permit, audit))).await
+    }
+    async fn revoke(
+        &self,
+        permit: &Permit<action::Revoke>,
+        secret: &SecretName,
+        version: &VersionId,
+        audit: AuditEntry,
+    ) -> Result<Vec<RunId>, StoreError> {
+        let (permit, secret, version) = (permit.clone(), secret.clone(), version.clone());
+        self.write(work!(|rows| op::revoke(rows, &permit, &secret, &version, audit))).await
+    }
+
+    async fn start(
+        &self,
+        permit: &Permit<action::Start>,
+        pins: RunPins,
+        audit: AuditEntry,
+    ) -> Result<Started, StoreError> {
+        let permit = permit.clone();
+        self.write(work!(|rows| op::start(rows, &permit, pins, audit))).await
+    }
+    async fn fire(
+        &self,
+        permit: &Permit<action::Schedule>,
+        fired: Vec<Fired>,
+        now: Timestamp,
+    ) -> Result<Vec<Started>, StoreError> {
+        let permit = permit.clone();
+        self.write(work!(|rows| op::fire(rows, &permit, fired, now))).await
+    }
+    async fn schedule_cursors(
+        &self,
+        permit: &Permit<action::Schedule>,
+    ) -> Result<BTreeMap<(WorkflowId, String), Timestamp>, StoreError> {
+        let permit = permit.clone();
+        self.read(work!(|rows| op::schedule_cursors(rows, &permit))).await
+    }
+    async fn applied(&self, permit: &Permit<action::Schedule>) -> Result<ActualState, StoreError> {
+        let permit = permit.clone();
+        self.read(work!(|rows| op::applied(rows, &permit))).await.map(owned)
+    }
+    async fn claim(
+        &self,
+        worker: &str,
+        regions: Option<&[String]>,
+        slots: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let (worker, regions) = (worker.to_owned(), regions.map(<[String]>::to_vec));
+        self.write(work!(|rows| op::claim(rows, &worker, regions.as_deref(), slots, now))).await
+    }
+    async fn abandon(&self, worker: &str, now: Timestamp) -> Result<u32, StoreError> {
+        let worker = worker.to_owned();
+        self.write(work!(|rows| op::abandon(rows, &worker, now))).await
+    }
+    async fn renew(
+        &self,
+        leases: &[(Permit<action::Execute>, AttemptId)],
+        now: Timestamp,
+    ) -> Result<Vec<Renewal>, StoreError> {
+        let leases = leases.to_vec();
+        self.write(work!(|rows| op::renew(rows, &leases, now))).await
+    }
+    async fn complete(
+        &self,
+        permit: &Permit<action::Execute>,
+        attempt: &AttemptId,
+        report: Report,
+        now: Timestamp,
+    ) -> Result<Option<Lease>, StoreError> {
+        let (permit, attempt) = (permit.clone(), attempt.clone());
+        self.write(work!(|rows| op::complete(rows, &permit, &attempt, report, now))).await
+    }
+    async fn holds(
+        &self,
+        permit: &Permit<action::Execute>,
+        attempt: &AttemptId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (permit, attempt) = (permit.clone(), attempt.clone());
+        self.read(work!(|rows| op::holds(rows, &permit, &attempt, now))).await
+    }
+    async fn cancel(
+        &self,
+        permit: &Permit<action::Cancel>,
+        run: &RunId,
+        request: CancelRequest,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let (permit, run) = (permit.clone(), run.clone());
+        self.write(work!(|rows| op::cancel(rows, &permit, &run, request, audit))).await
+    }
+    async fn wake(&self, limit: u32, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.write(work!(|rows| op::wake(rows, limit, now))).await
+    }
+    async fn reach(
+        &self,
+        permit: &Permit<action::ReadSecret>,
+        attempt: &AttemptId,
+        now: Timestamp,
+    ) -> Result<ActualState, StoreError> {
+        let (permit, attempt) = (permit.clone(), attempt.clone());
+        self.read(work!(|rows| op::reach(rows, &permit, &attempt, now))).await.map(owned)
+    }
+    async fn audit_attempt(
+        &self,
+        permit: &Permit<action::ReadSecret>,
+        attempt: &AttemptId,
+        entry: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let (permit, attempt) = (permit.clone(), attempt.clone());
+        self.write(work!(|rows| op::audit_attempt(rows, &permit, &attempt, entry))).await
+    }
+
+    async fn pins(&self, permit: &Permit<action::Start>, run: &RunId) -> Result<Arc<RunPins>, StoreError> {
+        let (permit, run) = (permit.clone(), run.clone());
+        self.read(work!(|rows| op::pins(rows, &permit, &run))).await
+    }
+    async fn run(&self, permit: &Permit<action::View>, run: &RunId) -> Result<RunRecord, StoreError> {
+        let (permit, run) = (permit.clone(), run.clone());
+        self.read(work!(|rows| op::run(rows, &permit, &run))).await
+    }
+    async fn runs(
+        &self,
+        permit: &Permit<action::View>,
+        filter: &RunFilter,
+    ) -> Result<Vec<RunRecord>, StoreError> {
+        let (permit, filter) = (permit.clone(), filter.clone());
+        self.read(work!(|rows| op::runs(rows, &permit, &filter))).await
+    }
+    async fn status(&self, permit: &Permit<action::ViewHealth>) -> Result<StatusRow, StoreError> {
+        let permit = permit.clone();
+        self.read(work!(|rows| op::status(rows, &permit))).await
+    }
+    async fn view(&self, permit: &Permit<action::View>) -> Result<ActualState, StoreError> {
+        let permit = permit.clone();
+        self.read(work!(|rows| op::view(rows, &permit))).await.map(owned)
+    }
+    async fn audit(
+        &self,
+        permit: &Permit<action::ViewAccess>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        let permit = permit.clone();
+        self.read(work!(|rows| op::audit(rows, &permit, after, limit))).await
+    }
+    async fn platform_audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        self.read(work!(|rows| op::platform_audit(rows, after, limit))).await
+    }
+    async fn access(&self, tenant: &TenantId) -> Result<Option<ActualState>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(work!(|rows| op::access(rows, &tenant))).await.map(|state| state.map(owned))
+    }
+    async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.write(work!(|rows| op::append_audit(rows, entry))).await
+    }
+    async fn now(&self, clock: Timestamp) -> Result<Timestamp, StoreError> {
+        self.read(work!(|rows| std::future::ready(Ok(rows.now(clock))))).await
+    }
+}
