@@ -11,14 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::net::UnixListener;
 
 use crate::domain::{ByteSize, Exit, Mode, Resources, TenantId, Usage};
 
 mod capabilities;
+pub mod helper;
+mod local;
+mod places;
+mod wire;
 
 pub use capabilities::{Capabilities, Feature, FeatureState, Need};
+pub use local::{LocalExecutor, Settings};
 
 /// Runs attempts of steps, each apart from everything else.
 #[async_trait]
@@ -131,7 +137,7 @@ pub const PLACE_VARIABLES: [&str; 6] =
     ["PATH", "HOME", "TMPDIR", "TENANTRY_INPUT", "TENANTRY_OUTPUT", "TENANTRY_SOCKET"];
 
 /// What a step runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Program {
     /// A file of [`StepSpec::files`], started by its shebang. It need not be executable: without the bit it is
     /// handed to the interpreter that its first line names, or to `/bin/sh`.
@@ -199,6 +205,17 @@ impl Default for Limits {
             grace: Duration::from_secs(10),
         }
     }
+}
+
+/// What is done where the machine gives no control group that can be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitsPolicy {
+    /// Steps are refused.
+    #[default]
+    Enforced,
+    /// Each process is limited by itself, and the record says so.
+    BestEffort,
 }
 
 /// Why an attempt could not be started.

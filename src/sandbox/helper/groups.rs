@@ -1,0 +1,486 @@
+//! Control groups, versions 1 and 2: the limits of a whole process tree.
+//!
+//! Everything lies below `tenantry-INSTANCE` in the group that the daemon itself was put in, never above it.
+//! Where both versions are mounted, each controller is taken from the one that has it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::process::{Pid, Signal};
+
+use super::super::wire::{Attempt, Down};
+
+/// A controller that limits or counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Controller {
+    /// Bytes.
+    Memory,
+    /// Processes and threads.
+    Pids,
+    /// Time.
+    Cpu,
+    /// Time, counted only; a controller of its own in version 1.
+    CpuAccount,
+}
+
+/// Which of the two interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// One mounted hierarchy with controllers that we use.
+#[derive(Debug)]
+struct Hierarchy {
+    version: Version,
+    controllers: BTreeSet<Controller>,
+    /// The directory of this instance.
+    instance: OwnedFd,
+}
+
+/// Where a hierarchy is mounted and where the daemon stands in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    own: PathBuf,
+    version: Version,
+    controllers: BTreeSet<Controller>,
+}
+
+/// The hierarchies of this machine that can be used.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    hierarchies: Vec<Hierarchy>,
+    /// Why some cannot.
+    pub(super) gaps: Vec<(Controller, String)>,
+    own: Vec<PathBuf>,
+    instance: String,
+}
+
+/// The group of one attempt, in every hierarchy.
+#[derive(Debug)]
+pub(super) struct Group {
+    name: String,
+    members: Vec<OwnedFd>,
+}
+
+impl Groups {
+    /// Finds the hierarchies, makes this instance's directory in each and sees whether limits can be set there.
+    pub(super) fn open(instance: &str) -> Self {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let found = find(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let mut groups = Self { instance: format!("tenantry-{instance}"), ..Self::default() };
+        for mut hierarchy in found {
+            if hierarchy.version == Version::Two {
+                hierarchy.controllers = controllers_of_version_two(&hierarchy.own);
+            }
+            if hierarchy.controllers.is_empty() {
+                continue;
+            }
+            match groups.take(&hierarchy) {
+                Ok(taken) => {
+                    groups.own.push(hierarchy.own);
+                    groups.hierarchies.push(taken);
+                }
+                Err(error) => {
+                    let why = format!("`{}`: {error}", hierarchy.own.display());
+                    groups.gaps.extend(hierarchy.controllers.iter().map(|one| (*one, why.clone())));
+                }
+            }
+        }
+        groups
+    }
+
+    fn take(&self, found: &Found) -> io::Result<Hierarchy> {
+        if found.version == Version::Two {
+            delegate(&found.own, &found.controllers)?;
+        }
+        let path = found.own.join(&self.instance);
+        make_directory(&path)?;
+        if found.version == Version::Two {
+            std::fs::write(path.join("cgroup.subtree_control"), enable(&found.controllers))?;
+        }
+        Ok(Hierarchy {
+            version: found.version,
+            controllers: found.controllers.clone(),
+            instance: open_directory(&path)?,
+        })
+    }
+
+    /// Uses no control group from now on.
+    pub(super) fn give_up(&mut self, why: &str) {
+        for hierarchy in self.hierarchies.drain(..) {
+            self.gaps.extend(hierarchy.controllers.iter().map(|one| (*one, why.to_owned())));
+        }
+    }
+
+    /// Whether a controller can be used.
+    pub(super) fn has(&self, controller: Controller) -> bool {
+        self.hierarchies.iter().any(|hierarchy| hierarchy.controllers.contains(&controller))
+    }
+
+    /// Makes the group of one attempt with its limits.
+    ///
+    /// # Errors
+    /// Whatever the system says; then nothing is left.
+    pub(super) fn create(&self, attempt: &Attempt) -> io::Result<Group> {
+        let name = format!("{}-{}", attempt.id, attempt.name);
+        let mut group = Group { name, members: Vec::new() };
+        for hierarchy in &self.hierarchies {
+            let made = rustix::fs::mkdirat(&hierarchy.instance, &group.name, Mode::from_raw_mode(0o755))
+                .map_err(io::Error::from)
+                .and_then(|()| open_directory_at(&hierarchy.instance, &group.name))
+                .and_then(|member| limit(hierarchy, member.as_fd(), attempt).map(|()| member));
+            match made {
+                Ok(member) => group.members.push(member),
+                Err(error) => {
+                    self.remove(&group);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(group)
+    }
+
+    /// The directory that a new process can be born in (version 2).
+    pub(super) fn birth<'a>(&self, group: &'a Group) -> Option<BorrowedFd<'a>> {
+        let two = self.hierarchies.iter().position(|hierarchy| hierarchy.version == Version::Two)?;
+        group.members.get(two).map(AsFd::as_fd)
+    }
+
+    /// Files through which a process puts itself into the group (version 1). They are opened here, since the
+    /// kernel judges by who opened them.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub(super) fn doors(&self, group: &Group) -> io::Result<Vec<OwnedFd>> {
+        let ones = self.hierarchies.iter().zip(&group.members).filter(|(h, _)| h.version == Version::One);
+        ones.map(|(_, member)| {
+            Ok(rustix::fs::openat(member, "tasks", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
+        })
+        .collect()
+    }
+
+    /// Reads what the group used and what it was refused.
+    pub(super) fn read(&self, group: &Group, down: &mut Down) {
+        for (hierarchy, member) in self.hierarchies.iter().zip(&group.members) {
+            let file = |name: &str| read_at(member, name).unwrap_or_default();
+            let two = hierarchy.version == Version::Two;
+            for controller in &hierarchy.controllers {
+                match controller {
+                    Controller::Memory if two => {
+                        down.memory_bytes_max = number(&file("memory.peak"));
+                        down.memory_kills = field(&file("memory.events"), "oom_kill");
+                    }
+                    Controller::Memory => {
+                        down.memory_bytes_max = number(&file("memory.max_usage_in_bytes"));
+                        down.memory_kills = field(&file("memory.oom_control"), "oom_kill");
+                    }
+                    Controller::Pids => down.pid_refusals = field(&file("pids.events"), "max"),
+                    Controller::Cpu if two => down.cpu_ms = field(&file("cpu.stat"), "usage_usec") / 1000,
+                    Controller::CpuAccount => down.cpu_ms = number(&file("cpuacct.usage")) / 1_000_000,
+                    Controller::Cpu => {}
+                }
+            }
+        }
+    }
+
+    /// Removes a group whose processes are dead; `false` if the kernel still holds on to it.
+    pub(super) fn remove(&self, group: &Group) -> bool {
+        self.hierarchies
+            .iter()
+            .map(|hierarchy| {
+                let answer = rustix::fs::unlinkat(&hierarchy.instance, &group.name, AtFlags::REMOVEDIR);
+                matches!(answer, Ok(()) | Err(rustix::io::Errno::NOENT))
+            })
+            .fold(true, |all, gone| all && gone)
+    }
+
+    /// Kills every process in groups of earlier helpers of this instance and removes the groups. `keep` names
+    /// those of this helper.
+    ///
+    /// # Errors
+    /// If something is still there after two seconds.
+    pub(super) fn sweep(&self, keep: &BTreeSet<String>) -> io::Result<usize> {
+        let mut swept = BTreeSet::new();
+        for hierarchy in &self.hierarchies {
+            for name in names_in(&hierarchy.instance)? {
+                if keep.contains(&name) {
+                    continue;
+                }
+                empty_and_remove(hierarchy, &name)?;
+                swept.insert(name);
+            }
+        }
+        Ok(swept.len())
+    }
+
+    /// Removes this instance's own directories, which works once they are empty.
+    pub(super) fn close(&self) {
+        for own in &self.own {
+            drop(std::fs::remove_dir(own.join(&self.instance)));
+        }
+    }
+}
+
+impl Group {
+    /// Its directory's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Finds, in the text of `/proc/self/mountinfo` and `/proc/self/cgroup`, the hierarchies and our place in them.
+fn find(mounts: &str, memberships: &str) -> Vec<Found> {
+    let mut found = Vec::new();
+    for line in memberships.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        let version = if controllers.is_empty() { Version::Two } else { Version::One };
+        let ours: BTreeSet<Controller> = controllers.split(',').filter_map(controller).collect();
+        if version == Version::One && ours.is_empty() {
+            continue;
+        }
+        for mount in mounts.lines() {
+            let Some((own, options)) = place(mount, version, path) else { continue };
+            if version == Version::Two
+                || controllers.split(',').all(|one| options.split(',').any(|o| o == one))
+            {
+                found.push(Found { own, version, controllers: ours.clone() });
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// Where `path` of a hierarchy lies under one mount of it, and the mount's options.
+fn place<'a>(mount: &'a str, version: Version, path: &str) -> Option<(PathBuf, &'a str)> {
+    let (before, after) = mount.split_once(" - ")?;
+    let mut after = after.split(' ');
+    let kind = after.next()?;
+    let options = after.nth(1)?;
+    if kind != (if version == Version::Two { "cgroup2" } else { "cgroup" }) {
+        return None;
+    }
+    let mut before = before.split(' ').skip(3);
+    let (root, point) = (before.next()?, before.next()?);
+    // A container often sees only its own part of the hierarchy mounted.
+    let below = Path::new(path).strip_prefix(root).or_else(|_| Path::new(path).strip_prefix("/")).ok()?;
+    Some((Path::new(point).join(below), options))
+}
+
+fn controller(name: &str) -> Option<Controller> {
+    match name {
+        "memory" => Some(Controller::Memory),
+        "pids" => Some(Controller::Pids),
+        "cpu" => Some(Controller::Cpu),
+        "cpuacct" => Some(Controller::CpuAccount),
+        _ => None,
+    }
+}
+
+fn controllers_of_version_two(own: &Path) -> BTreeSet<Controller> {
+    let text = std::fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
+    text.split_whitespace().filter_map(controller).collect()
+}
+
+/// What is written into `cgroup.subtree_control` to hand controllers down.
+fn enable(controllers: &BTreeSet<Controller>) -> String {
+    let names = controllers.iter().filter_map(|one| match one {
+        Controller::Memory => Some("+memory"),
+        Controller::Pids => Some("+pids"),
+        Controller::Cpu => Some("+cpu"),
+        Controller::CpuAccount => None,
+    });
+    names.collect::<Vec<_>>().join(" ")
+}
+
+/// Makes our own group of version 2 hand its controllers down. A group with processes may not, so the daemon
+/// and this helper move into a leaf beside the attempts, if nobody else is in the group.
+fn delegate(own: &Path, controllers: &BTreeSet<Controller>) -> io::Result<()> {
+    let control = own.join("cgroup.subtree_control");
+    let enabled = std::fs::read_to_string(&control)?;
+    let enabled: BTreeSet<Controller> = enabled.split_whitespace().filter_map(controller).collect();
+    if controllers.is_subset(&enabled) {
+        return Ok(());
+    }
+    let wanted = enable(controllers);
+    match std::fs::write(&control, &wanted) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+        answer => return answer,
+    }
+    let this = std::process::id().to_string();
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string()).unwrap_or_default();
+    let members = std::fs::read_to_string(own.join("cgroup.procs"))?;
+    if members.split_whitespace().any(|member| member != this && member != parent) {
+        return Err(io::Error::other("other processes share this group"));
+    }
+    let leaf = own.join("tenantry-daemon");
+    make_directory(&leaf)?;
+    for member in members.split_whitespace() {
+        std::fs::write(leaf.join("cgroup.procs"), member)?;
+    }
+    std::fs::write(&control, &wanted)
+}
+
+fn limit(hierarchy: &Hierarchy, member: BorrowedFd<'_>, attempt: &Attempt) -> io::Result<()> {
+    // Our own first process is one more than the script may have.
+    let pids = (u64::from(attempt.pids) + 1).to_string();
+    let memory = attempt.memory.to_string();
+    let quota = u64::from(attempt.cpu_millis) * PERIOD_US / 1000;
+    let set = |name: &str, value: &str| write_at(&member, name, value);
+    let two = hierarchy.version == Version::Two;
+    for controller in &hierarchy.controllers {
+        match controller {
+            Controller::Memory if two => {
+                set("memory.max", &memory)?;
+                unless_absent(set("memory.swap.max", "0"))?;
+            }
+            Controller::Memory => {
+                set("memory.limit_in_bytes", &memory)?;
+                unless_absent(set("memory.memsw.limit_in_bytes", &memory))?;
+            }
+            Controller::Pids => set("pids.max", &pids)?,
+            Controller::Cpu if two => set("cpu.max", &format!("{quota} {PERIOD_US}"))?,
+            Controller::Cpu => set("cpu.cfs_quota_us", &quota.to_string())?,
+            Controller::CpuAccount => {}
+        }
+    }
+    Ok(())
+}
+
+/// The period over which processor time is shared out, the kernel's default.
+const PERIOD_US: u64 = 100_000;
+
+fn unless_absent(answer: io::Result<()>) -> io::Result<()> {
+    answer.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+fn empty_and_remove(hierarchy: &Hierarchy, name: &str) -> io::Result<()> {
+    let member = open_directory_at(&hierarchy.instance, name)?;
+    for _ in 0..200 {
+        if write_at(&member, "cgroup.kill", "1").is_err() {
+            for pid in read_at(&member, "cgroup.procs").unwrap_or_default().split_whitespace() {
+                if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+                    rustix::process::kill_process(pid, Signal::KILL).ok();
+                }
+            }
+        }
+        match rustix::fs::unlinkat(&hierarchy.instance, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+    }
+    Err(io::Error::other(format!("the control group `{name}` cannot be removed")))
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        answer => answer,
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn open_directory_at(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
+}
+
+fn names_in(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type() == rustix::fs::FileType::Directory && name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn read_at(directory: &OwnedFd, name: &str) -> io::Result<String> {
+    let file = rustix::fs::openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    io::read_to_string(std::fs::File::from(file))
+}
+
+fn write_at(directory: impl AsFd, name: &str, value: &str) -> io::Result<()> {
+    let file = rustix::fs::openat(directory, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    io::Write::write_all(&mut std::fs::File::from(file), value.as_bytes())
+}
+
+fn number(text: &str) -> u64 {
+    text.trim().parse().unwrap_or(0)
+}
+
+/// The number after `name` in lines of `name number`.
+fn field(text: &str, name: &str) -> u64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0, number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(mounts: &str, memberships: &str, want: &[(&str, Version, &[Controller])]) {
+        let found = find(mounts, memberships);
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| {
+                let controllers: Vec<_> = one.controllers.iter().copied().collect();
+                (one.own.to_str().unwrap().to_owned(), one.version, controllers)
+            })
+            .collect();
+        let want: Vec<_> = want.iter().map(|(p, v, c)| ((*p).to_owned(), *v, c.to_vec())).collect();
+        assert_eq!(found, want);
+    }
+
+    #[test]
+    fn one_hierarchy_of_version_two() {
+        check(
+            "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
+            "0::/system.slice/tenantry.service\n",
+            &[("/sys/fs/cgroup/system.slice/tenantry.service", Version::Two, &[])],
+        );
+    }
+
+    #[test]
+    fn several_hierarchies_of_version_one_with_the_daemon_deep_in_one() {
+        check(
+            "1 2 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+             3 2 0:3 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+             4 2 0:4 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n",
+            "6:freezer:/\n4:memory:/a/b\n2:cpu,cpuacct:/\n",
+            &[
+                ("/sys/fs/cgroup/memory/a/b", Version::One, &[Controller::Memory]),
+                ("/sys/fs/cgroup/cpu,cpuacct", Version::One, &[Controller::Cpu, Controller::CpuAccount]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_container_that_sees_its_own_part_only() {
+        check(
+            "1 2 0:1 /docker/x /sys/fs/cgroup/pids ro - cgroup cgroup rw,pids\n",
+            "4:pids:/docker/x\n",
+            &[("/sys/fs/cgroup/pids", Version::One, &[Controller::Pids])],
+        );
+    }
+
+    #[test]
+    fn counters_are_read_by_their_whole_name() {
+        let events = "low 0\noom 7\noom_kill 2\noom_group_kill 1\n";
+        assert_eq!((field(events, "oom"), field(events, "oom_kill"), field(events, "max")), (7, 2, 0));
+    }
+}

@@ -1,0 +1,305 @@
+//! The root file system that every sandbox is a copy of.
+//!
+//! It is built once, in a mount namespace of the helper, out of read-only parts of the host; then the helper
+//! itself leaves the host's file system for good, so that no host path is left to hand to a step by mistake.
+//! The helper's root then holds `template`, the root of all sandboxes; `proc`, the host's, through which user id
+//! maps are written and which the kernel wants to see before it mounts a new one; and the empty places where an
+//! attempt assembles its own copy, which it then makes its root.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
+    move_mount, open_tree, unmount,
+};
+
+use super::super::places::SEARCH_PATH;
+use super::sys;
+
+/// Mount attributes of everything that steps only read.
+pub(super) const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
+
+/// Where an attempt assembles its root, in the helper's root.
+pub(super) const NEW: &str = "/new";
+/// Where an attempt mounts its writable directories first, in the helper's root.
+pub(super) const SCRATCH: &str = "/scratch";
+/// Where an attempt writes what the step is given, in the helper's root.
+pub(super) const GIVEN: &str = "/given";
+/// The template, in the helper's root.
+pub(super) const TEMPLATE: &str = "/template";
+
+/// Directories of the host that steps can read, where they exist.
+const SHARED: [&str; 9] =
+    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
+/// Directories below `/etc` that steps can read: certificates, and the names Debian programs go by.
+const SHARED_ETC: [&str; 4] =
+    ["/etc/ssl/certs", "/etc/alternatives", "/etc/pki/ca-trust/extracted", "/etc/pki/tls/certs"];
+/// Files below `/etc` that steps can read, as they were when the helper started.
+const COPIED_ETC: [&str; 8] = [
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/mime.types",
+    "/etc/protocols",
+    "/etc/services",
+    "/etc/ssl/openssl.cnf",
+    "/etc/os-release",
+];
+/// The largest file that is copied.
+const COPY_BYTES_MAX: u64 = 1 << 20;
+/// The devices of a sandbox.
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+/// Interpreters that are looked for outside the shared directories.
+const INTERPRETERS: [&str; 3] = ["python3", "node", "bash"];
+
+/// What could not be built, in words, and the system's answer.
+pub(super) struct Broken {
+    /// What was tried.
+    pub(super) stage: &'static str,
+    /// The answer.
+    pub(super) error: io::Error,
+}
+
+/// Names what was tried where it failed.
+pub(super) trait Stage<T> {
+    /// Adds the name.
+    fn stage(self, stage: &'static str) -> Result<T, Broken>;
+}
+impl<T, E: Into<io::Error>> Stage<T> for Result<T, E> {
+    fn stage(self, stage: &'static str) -> Result<T, Broken> {
+        self.map_err(|error| Broken { stage, error: error.into() })
+    }
+}
+
+/// Gives the helper a mount namespace of its own, by right or through a user namespace; `true` for the latter.
+pub(super) fn enter_mount_namespace() -> Result<bool, Broken> {
+    if unshare(CloneFlags::CLONE_NEWNS).is_ok() {
+        return Ok(false);
+    }
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).stage("user namespace")?;
+    std::fs::write("/proc/self/setgroups", "deny").stage("user namespace")?;
+    std::fs::write("/proc/self/uid_map", format!("{user} {user} 1")).stage("user namespace")?;
+    std::fs::write("/proc/self/gid_map", format!("{group} {group} 1")).stage("user namespace")?;
+    Ok(true)
+}
+
+/// Builds the template and makes the helper's root what the module says. `path` is the daemon's search path.
+/// Gives what is worth knowing: host directories outside the system's that steps can read.
+pub(super) fn build(path: &str) -> Result<Vec<String>, Broken> {
+    let root = Path::new("/");
+    mount_change(root, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .stage("mount namespace")?;
+    let mut notes = Vec::new();
+    let parts = host_parts(path, &mut notes)?;
+    let proc = clone_tree(Path::new("/proc")).stage("mount namespace")?;
+    let copies = host_copies();
+
+    let base = Path::new("/tmp");
+    let base = if base.is_dir() { base } else { Path::new("/run") };
+    mount("tenantry", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=16m")
+        .stage("mount namespace")?;
+    std::env::set_current_dir(base).stage("mount namespace")?;
+    for directory in ["template", "proc", "new", "scratch", "given"] {
+        std::fs::create_dir(directory).stage("mount namespace")?;
+    }
+    put(&proc, Path::new("proc")).stage("mount namespace")?;
+    let template = Path::new("template");
+    mount("tenantry", template, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=16m")
+        .stage("mount namespace")?;
+    furnish(template, parts, &copies).stage("mount namespace")?;
+    sys::restrict_mount(CWD, template, READ_ONLY | libc::MOUNT_ATTR_NODEV, false).stage("mount namespace")?;
+
+    rustix::process::pivot_root(".", ".").stage("pivot_root")?;
+    unmount(".", UnmountFlags::DETACH).stage("pivot_root")?;
+    std::env::set_current_dir("/").stage("pivot_root")?;
+    Ok(notes)
+}
+
+/// A part of the host with its place in the sandbox.
+struct Part {
+    place: PathBuf,
+    source: Source,
+}
+
+enum Source {
+    /// A directory or file, mounted read-only.
+    Tree(OwnedFd),
+    /// A device, mounted as it is.
+    Device(OwnedFd),
+    /// A link to somewhere in the sandbox.
+    Link(PathBuf),
+}
+
+fn host_parts(path: &str, notes: &mut Vec<String>) -> Result<Vec<Part>, Broken> {
+    let mut parts = Vec::new();
+    let mut add = |place: PathBuf, source| parts.push(Part { place, source });
+    for place in SHARED.iter().chain(&SHARED_ETC).map(PathBuf::from) {
+        if let Ok(target) = std::fs::read_link(&place) {
+            add(place, Source::Link(target));
+        } else if place.is_dir() {
+            let tree = clone_tree(&place).stage("mount namespace")?;
+            sys::restrict_mount(tree.as_fd(), Path::new(""), READ_ONLY | libc::MOUNT_ATTR_NODEV, true)
+                .stage("mount namespace")?;
+            add(place, Source::Tree(tree));
+        }
+    }
+    for device in DEVICES {
+        let place = Path::new("/dev").join(device);
+        let tree = clone_tree(&place).stage("devices")?;
+        add(place, Source::Device(tree));
+    }
+    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
+    {
+        add(Path::new("/dev").join(name), Source::Link(target.into()));
+    }
+    // The clients of the broker are this very program under other names.
+    let clients = Path::new("/opt/tenantry/bin");
+    let program = clone_tree(Path::new("/proc/self/exe")).stage("mount namespace")?;
+    sys::restrict_mount(program.as_fd(), Path::new(""), READ_ONLY | libc::MOUNT_ATTR_NODEV, false)
+        .stage("mount namespace")?;
+    add(clients.join("tenantry"), Source::Tree(program));
+    for name in ["tenantry-secret", "tenantry-output"] {
+        add(clients.join(name), Source::Link("tenantry".into()));
+    }
+    for name in INTERPRETERS {
+        if find_program(name, SEARCH_PATH).is_some() {
+            continue;
+        }
+        let Some((prefix, program)) = find_program(name, path).and_then(|found| prefix_of(name, &found))
+        else {
+            continue;
+        };
+        let Ok(tree) = clone_tree(&prefix) else { continue };
+        sys::restrict_mount(tree.as_fd(), Path::new(""), READ_ONLY | libc::MOUNT_ATTR_NODEV, true)
+            .stage("mount namespace")?;
+        notes.push(format!("steps can read `{}`, where this machine's `{name}` lies", prefix.display()));
+        add(prefix, Source::Tree(tree));
+        add(clients.join(name), Source::Link(program));
+    }
+    Ok(parts)
+}
+
+/// The directory that an interpreter outside the system's needs, and its program in there. Never a directory
+/// that holds more than the interpreter: one with a `bin` of its own, below the top two levels.
+fn prefix_of(name: &str, found: &Path) -> Option<(PathBuf, PathBuf)> {
+    let mut program = std::fs::canonicalize(found).ok()?;
+    let is_script = read_head(&program).is_some_and(|head| head.starts_with(b"#!"));
+    if is_script && name == "python3" {
+        // A shim decides at run time; the interpreter itself knows where it is.
+        let ask = "import os, sys; print(os.path.realpath(sys.executable))";
+        let answer = std::process::Command::new(found)
+            .args(["-I", "-c", ask])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", home_of(found)?)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .ok()?;
+        program = PathBuf::from(String::from_utf8(answer.stdout).ok()?.trim_end());
+    } else if is_script {
+        return None;
+    }
+    let bin = program.parent().filter(|bin| bin.file_name() == Some(OsStr::new("bin")))?;
+    let prefix = bin.parent().filter(|prefix| prefix.components().count() > 3)?;
+    Some((prefix.to_owned(), program.clone()))
+}
+
+/// The home directory that a version manager's shim needs: the parent of the hidden directory it lies in.
+fn home_of(shim: &Path) -> Option<PathBuf> {
+    let hidden = |part: &Path| part.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
+    shim.ancestors().find(|part| hidden(part)).and_then(Path::parent).map(Path::to_owned)
+}
+
+fn read_head(path: &Path) -> Option<[u8; 2]> {
+    let mut head = [0u8; 2];
+    io::Read::read_exact(&mut std::fs::File::open(path).ok()?, &mut head).ok()?;
+    Some(head)
+}
+
+/// Finds a program as a shell does.
+pub(super) fn find_program(name: &str, path: &str) -> Option<PathBuf> {
+    path.split(':')
+        .filter(|directory| directory.starts_with('/'))
+        .map(|directory| Path::new(directory).join(name))
+        .find(|program| {
+            std::fs::metadata(program)
+                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        })
+}
+
+/// Small files that are written anew in every template, with their content.
+fn host_copies() -> Vec<(PathBuf, Vec<u8>)> {
+    let mut copies: Vec<(PathBuf, Vec<u8>)> = COPIED_ETC
+        .iter()
+        .map(PathBuf::from)
+        .filter(|path| std::fs::metadata(path).is_ok_and(|found| found.len() <= COPY_BYTES_MAX))
+        .filter_map(|path| std::fs::read(&path).ok().map(|content| (path, content)))
+        .collect();
+    let written = [
+        (
+            "/etc/passwd",
+            "root:x:0:0:root:/:/bin/false\nstep:x:1000:1000:step:/work:/bin/sh\n\
+             nobody:x:65534:65534:nobody:/:/bin/false\n",
+        ),
+        ("/etc/group", "root:x:0:\nstep:x:1000:\nnogroup:x:65534:\n"),
+        ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+        ("/etc/host.conf", "multi on\n"),
+    ];
+    copies.extend(written.map(|(path, content)| (PathBuf::from(path), content.as_bytes().to_vec())));
+    copies
+}
+
+/// Makes every place below `template` and puts the parts there.
+fn furnish(template: &Path, parts: Vec<Part>, copies: &[(PathBuf, Vec<u8>)]) -> io::Result<()> {
+    let inside = |place: &Path| template.join(place.strip_prefix("/").unwrap_or(place));
+    for directory in ["/proc", "/dev/shm", "/repo", "/work", "/tmp", "/run/tenantry", "/etc", "/opt"] {
+        std::fs::create_dir_all(inside(Path::new(directory)))?;
+    }
+    for (place, content) in copies {
+        let place = inside(place);
+        make_parent(&place)?;
+        std::fs::write(place, content)?;
+    }
+    for Part { place, source } in parts {
+        let place = inside(&place);
+        make_parent(&place)?;
+        match source {
+            Source::Link(target) => std::os::unix::fs::symlink(target, place)?,
+            Source::Tree(tree) | Source::Device(tree) => {
+                let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode);
+                if kind == rustix::fs::FileType::Directory {
+                    std::fs::create_dir_all(&place)?;
+                } else {
+                    std::fs::write(&place, "")?;
+                }
+                put(&tree, &place)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn make_parent(place: &Path) -> io::Result<()> {
+    place.parent().map_or(Ok(()), std::fs::create_dir_all)
+}
+
+/// A copy of the mounts at `path`, attached nowhere yet.
+fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    Ok(open_tree(CWD, path, flags)?)
+}
+
+/// Attaches a copy of mounts.
+fn put(tree: &OwnedFd, place: &Path) -> io::Result<()> {
+    Ok(move_mount(tree, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}

@@ -1,0 +1,209 @@
+//! The system calls that no library wraps safely, each in a function that cannot be misused.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::path::Arg;
+use rustix::process::Pid;
+
+/// Which side of a fork this is.
+pub(super) enum Side {
+    /// The new process.
+    Child,
+    /// The old one, with the new one's id and a descriptor that signals reach it by.
+    Parent(Pid, OwnedFd),
+}
+
+/// `CLONE_INTO_CGROUP`, which does not fit into the type that libc gives it.
+const INTO_GROUP: u64 = 0x2_0000_0000;
+
+/// Forks this process into the namespaces of `flags` (`CLONE_NEW…`) and, given its directory, into a control
+/// group of version 2.
+///
+/// The caller must have one thread only, which makes everything allowed in the child that is allowed here.
+///
+/// # Errors
+/// What the kernel says; `EPERM` where namespaces are forbidden.
+pub(super) fn fork(flags: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all-zero is a valid `clone_args`, a struct of integers.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    let pidfd_flag = libc::CLONE_PIDFD.cast_unsigned();
+    arguments.flags = flags | u64::from(pidfd_flag);
+    arguments.pidfd = (&raw mut pidfd) as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    if let Some(group) = group {
+        arguments.flags |= INTO_GROUP;
+        arguments.cgroup = group.as_raw_fd() as u64;
+    }
+    // SAFETY: no memory is shared and no stack is given, so this is a fork; the process has one thread, so no
+    // lock is held by somebody who is not copied; `arguments` and `pidfd` outlive the call.
+    let mut answer =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+    if answer == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) && group.is_none() {
+        let flags = flags | u64::from(pidfd_flag) | libc::SIGCHLD as u64;
+        // SAFETY: as above, by the older call, which puts the descriptor where the parent's thread id goes.
+        answer = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
+    }
+    match answer {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Side::Child),
+        child => {
+            let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) else {
+                return Err(io::Error::other("the kernel gave no process id"));
+            };
+            // SAFETY: the kernel opened this descriptor for us and nobody else has it.
+            Ok(Side::Parent(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+        }
+    }
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reaped {
+    /// Who.
+    pub pid: Pid,
+    /// Its code, if it ended by itself.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Processor time of it and of all it waited for.
+    pub cpu_ms: u64,
+    /// The most memory of the largest of them.
+    pub memory_bytes_max: u64,
+}
+
+/// Takes one dead child off the list, without waiting; `None` if there is none.
+///
+/// # Errors
+/// `ECHILD` if there is no child at all.
+pub(super) fn reap() -> io::Result<Option<Reaped>> {
+    let mut status: libc::c_int = 0;
+    // SAFETY: all-zero is a valid `rusage`, a struct of integers.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live values of the right types.
+    let answer = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut used) };
+    if answer == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let Some(pid) = Pid::from_raw(answer) else { return Ok(None) };
+    let milliseconds =
+        |time: libc::timeval| time.tv_sec.cast_unsigned() * 1000 + time.tv_usec.cast_unsigned() / 1000;
+    Ok(Some(Reaped {
+        pid,
+        code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+        cpu_ms: milliseconds(used.ru_utime) + milliseconds(used.ru_stime),
+        memory_bytes_max: used.ru_maxrss.cast_unsigned() << 10,
+    }))
+}
+
+/// Adds restrictions (`MOUNT_ATTR_…`) to the mount at `path` below `directory`, or at `directory` itself when
+/// `path` is empty, and to everything mounted beneath when `recursive`.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.12.
+pub(super) fn restrict_mount(
+    directory: BorrowedFd<'_>,
+    path: &Path,
+    attributes: u64,
+    recursive: bool,
+) -> io::Result<()> {
+    // SAFETY: all-zero is a valid `mount_attr`, a struct of integers.
+    let mut wanted: libc::mount_attr = unsafe { std::mem::zeroed() };
+    wanted.attr_set = attributes;
+    let mut flags = libc::AT_EMPTY_PATH;
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    let path = path.into_c_str()?;
+    // SAFETY: the path ends in a zero byte, the struct lives through the call and its size is given.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            &raw const wanted,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Closes every descriptor from `first` on.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+pub(super) fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: called right before exec or in a process that uses none of them any more; no `OwnedFd` of a
+    // closed descriptor is dropped after it, since the process only execs or exits.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Brings up the loopback interface of this network namespace.
+///
+/// # Errors
+/// `EPERM` without the right to administer it.
+pub(super) fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: all-zero is a valid `ifreq`: an empty name and a union of integers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l'.cast_signed();
+    request.ifr_name[1] = b'o'.cast_signed();
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(i16::MAX);
+    // SAFETY: this request reads an `ifreq` and `request` is one, with its flags set.
+    let answer = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets every signal back to what it does by default and lets every signal through, as a program expects that
+/// is started from a shell.
+pub(super) fn default_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: `SIG_DFL` runs no code of ours; numbers that cannot be set are refused, which is harmless.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: the set is made by `sigemptyset` before it is used.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Closes every descriptor from 3 on but those given.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+pub(super) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().map(|one| one.as_raw_fd().cast_unsigned()).collect();
+    kept.sort_unstable();
+    let mut first = 3u32;
+    for one in kept {
+        if one > first {
+            // SAFETY: called in a fresh fork that never returns to its caller's frames and never drops what
+            // they own, so no descriptor is closed twice.
+            let answer = unsafe { libc::syscall(libc::SYS_close_range, first, one - 1, 0) };
+            if answer != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        first = first.max(one + 1);
+    }
+    close_from(first)
+}
+
+/// Ends this process at once: no destructor, no exit handler, which belong to the process it was forked from.
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: always sound; nothing of this process runs after it.
+    unsafe { libc::_exit(code) }
+}

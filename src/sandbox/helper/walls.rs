@@ -1,0 +1,310 @@
+//! The first process of an attempt raises its walls around itself, then gives up every right to change them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
+};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{CWD, Mode};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, unmount};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::super::places::{Places, STEP_ID};
+use super::super::wire::{Attempt, Manifest};
+use super::rootfs::{Broken, GIVEN, NEW, SCRATCH, Stage, TEMPLATE};
+use super::{Host, sys};
+
+/// Files of a new `/proc` that tell about the machine or were never meant for a step.
+const MASKED: [&str; 9] =
+    ["cmdline", "config.gz", "kallsyms", "kcore", "key-users", "keys", "kmsg", "sysrq-trigger", "timer_list"];
+
+/// Inodes of the scratch file system that the step did not make.
+const OWN_INODES: u64 = 8;
+
+/// What stands around a step when all is done.
+pub(super) struct Raised {
+    /// Where things lie for the step.
+    pub(super) places: Places,
+    /// Listens at the broker's socket.
+    pub(super) listener: UnixListener,
+    /// The directory of the output, opened before the step could change what stands there.
+    pub(super) output: OwnedFd,
+    /// How much of Landlock holds.
+    pub(super) landlock: bool,
+}
+
+/// Raises all walls of the tier `sandbox`.
+pub(super) fn raise(
+    host: &Host,
+    attempt: &Attempt,
+    manifest: &Manifest,
+    parcel: &OwnedFd,
+    contents: u64,
+) -> Result<Raised, Broken> {
+    let pair = host.ids.of(&attempt.tenant);
+    // Inside, the setup is done by a root that owns what the step is only given, where there is such an id.
+    let (owner, step) = match pair {
+        Some(_) if host.user_namespace => (0, STEP_ID),
+        Some(pair) => (0, pair.step),
+        None => (STEP_ID, STEP_ID),
+    };
+    if pair.is_some() {
+        become_user(owner, true).stage("user namespace")?;
+    }
+    if host.cgroup_namespace {
+        unshare(CloneFlags::CLONE_NEWCGROUP).stage("cgroup namespace")?;
+    }
+    rustix::process::umask(Mode::empty());
+
+    mount_bind_recursive(TEMPLATE, NEW).stage("mount namespace")?;
+    let scratch =
+        format!("mode=755,size={},nr_inodes={}", attempt.disk, u64::from(attempt.inodes) + OWN_INODES);
+    mount_tmpfs(SCRATCH, &scratch).stage("mount namespace")?;
+    for (name, place, mode) in
+        [("work", "work", 0o700), ("tmp", "tmp", 0o1777), ("shm", "dev/shm", 0o1777), ("output", "", 0o700)]
+    {
+        let directory = Path::new(SCRATCH).join(name);
+        make_directory(&directory, mode).stage("mount namespace")?;
+        if owner != step {
+            std::os::unix::fs::chown(&directory, Some(step), Some(step)).stage("mount namespace")?;
+        }
+        if !place.is_empty() {
+            bind(&directory, &Path::new(NEW).join(place), 0).stage("mount namespace")?;
+        }
+    }
+
+    // What the step is given: written while this directory can be, then shown read-only.
+    let given = Places::below(GIVEN);
+    mount_tmpfs(GIVEN, &format!("mode=755,size={}", size_of_contents(manifest))).stage("mount namespace")?;
+    let listener =
+        give(&given, manifest, parcel, contents, step, owner != step).stage("files of the step")?;
+    let new = Places::below(NEW);
+    bind(&given.repo(), &new.repo(), libc::MOUNT_ATTR_RDONLY).stage("mount namespace")?;
+    bind(&given.given(), &new.given(), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC)
+        .stage("mount namespace")?;
+    bind(&Path::new(SCRATCH).join("output"), &new.output_directory(), libc::MOUNT_ATTR_NOEXEC)
+        .stage("mount namespace")?;
+
+    mount_proc().stage("proc of its own")?;
+
+    std::env::set_current_dir(NEW).stage("pivot_root")?;
+    rustix::process::pivot_root(".", ".").stage("pivot_root")?;
+    unmount(".", UnmountFlags::DETACH).stage("pivot_root")?;
+    std::env::set_current_dir("/").stage("pivot_root")?;
+
+    rustix::system::sethostname(b"sandbox").stage("uts namespace")?;
+    rustix::system::setdomainname(b"(none)").stage("uts namespace")?;
+    sys::loopback_up().stage("network namespace")?;
+
+    let places = Places::below("/");
+    let output = open_output_directory(&places).stage("mount namespace")?;
+    drop_rights(pair.map(|_| step)).stage("capabilities")?;
+    let landlock = restrict_files(&places).unwrap_or(false);
+    rustix::thread::set_no_new_privs(true).stage("no-new-privileges")?;
+    host.filters.apply().map_err(io::Error::other).stage("seccomp")?;
+    Ok(Raised { places, listener, output, landlock })
+}
+
+/// Lays out the directories of the tier `unsafe-none`, which has no walls.
+pub(super) fn lay_out(
+    root: &Path,
+    manifest: &Manifest,
+    parcel: &OwnedFd,
+    contents: u64,
+) -> Result<Raised, Broken> {
+    let places = Places::below(root);
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    std::fs::create_dir_all(root).stage("files of the step")?;
+    for directory in [places.work(), places.tmp()] {
+        std::fs::create_dir(directory).stage("files of the step")?;
+    }
+    let own = rustix::process::geteuid().as_raw();
+    let listener = give(&places, manifest, parcel, contents, own, false).stage("files of the step")?;
+    let output = open_output_directory(&places).stage("files of the step")?;
+    Ok(Raised { places, listener, output, landlock: false })
+}
+
+/// Becomes a user and a group of one number, with no group beside.
+fn become_user(id: u32, with_groups: bool) -> io::Result<()> {
+    let (user, group) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
+    if with_groups {
+        rustix::thread::set_thread_groups(&[])?;
+    }
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    rustix::thread::set_thread_res_uid(user, user, user)?;
+    Ok(())
+}
+
+/// Gives up every capability, now and for whatever is started later, and becomes the step's user.
+fn drop_rights(step: Option<u32>) -> io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    for number in 0..64u32 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL) => break, // the kernel knows no more
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let Some(step) = step {
+        become_user(step, false)?;
+    }
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets)?;
+    // Not to be looked into by the step, which has the same user, and dead as soon as the helper is: both are
+    // reset by a change of user, so they come after it.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+/// The second layer: the same walls once more, by another mechanism. `false` where the kernel lacks it.
+fn restrict_files(places: &Places) -> Result<bool, landlock::RulesetError> {
+    let known = ABI::V6;
+    let writable = [places.work(), places.tmp(), places.output_directory(), PathBuf::from("/dev")];
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(known))?
+        .scope(Scope::from_all(known))?
+        .create()?
+        .add_rules(path_beneath_rules(["/"], AccessFs::from_read(known)))?
+        .add_rules(path_beneath_rules(writable, AccessFs::from_all(known)))?
+        .restrict_self()?;
+    Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+fn mount_proc() -> io::Result<()> {
+    let proc = Path::new(NEW).join("proc");
+    mount("proc", &proc, "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)?;
+    let null = Path::new(NEW).join("dev/null");
+    for name in MASKED {
+        match mount_bind(&null, proc.join(name)) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bind(&proc.join("sys"), &proc.join("sys"), libc::MOUNT_ATTR_RDONLY)
+}
+
+fn mount_tmpfs(place: &str, options: &str) -> io::Result<()> {
+    let options = std::ffi::CString::new(options)?;
+    Ok(mount("tenantry", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())?)
+}
+
+/// Shows one directory at a second place, with further restrictions.
+fn bind(from: &Path, to: &Path, attributes: u64) -> io::Result<()> {
+    mount_bind(from, to)?;
+    sys::restrict_mount(CWD, to, attributes | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV, false)
+}
+
+fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    Ok(rustix::fs::mkdir(path, Mode::from_raw_mode(mode))?)
+}
+
+fn open_output_directory(places: &Places) -> io::Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::PATH;
+    Ok(rustix::fs::open(places.output_directory(), flags, Mode::empty())?)
+}
+
+/// Room for the contents of a parcel in a file system in memory, with what its pages and names take.
+fn size_of_contents(manifest: &Manifest) -> u64 {
+    const PAGE: u64 = 4096;
+    let files = manifest.files.iter().map(|(_, _, length)| *length);
+    let secrets = manifest.secret_files.iter().map(|(_, length)| *length);
+    let script = match &manifest.program {
+        super::super::Program::Inline { text, .. } => text.len() as u64,
+        _ => 0,
+    };
+    let pages = |length: u64| length.div_ceil(PAGE) + 2;
+    (files.chain(secrets).chain([manifest.input, script]).map(pages).sum::<u64>() + 64) * PAGE
+}
+
+/// Writes what the step is given and opens the broker's socket.
+fn give(
+    places: &Places,
+    manifest: &Manifest,
+    parcel: &OwnedFd,
+    contents: u64,
+    step: u32,
+    hand_over: bool,
+) -> io::Result<UnixListener> {
+    let mut offset = contents;
+    let repo = places.repo();
+    make_directory(&repo, 0o755)?;
+    let mut made = std::collections::BTreeSet::new();
+    for (path, executable, length) in &manifest.files {
+        let mut directory = repo.clone();
+        let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
+        for part in parents.split('/').filter(|part| !part.is_empty()) {
+            directory.push(part);
+            if !made.contains(&directory) {
+                make_directory(&directory, 0o755)?;
+                made.insert(directory.clone());
+            }
+        }
+        let mode = if *executable { 0o555 } else { 0o444 };
+        copy(parcel, &mut offset, *length, &directory.join(name), mode)?;
+    }
+    let given = places.given();
+    std::fs::create_dir_all(&given)?;
+    make_directory(&places.output_directory(), 0o755)?;
+    copy(parcel, &mut offset, manifest.input, &places.input(), 0o444)?;
+    if let super::super::Program::Inline { text, .. } = &manifest.program {
+        std::fs::write(places.script(), text)?;
+    }
+    if !manifest.secret_files.is_empty() {
+        let secrets = places.secrets();
+        make_directory(&secrets, 0o755)?;
+        for (variable, length) in &manifest.secret_files {
+            let file = secrets.join(variable);
+            copy(parcel, &mut offset, *length, &file, 0o400)?;
+            if hand_over {
+                std::os::unix::fs::chown(&file, Some(step), Some(step))?;
+            }
+        }
+    }
+    UnixListener::bind(places.socket())
+}
+
+/// Writes the next `length` bytes of the parcel into a new file.
+fn copy(parcel: &OwnedFd, offset: &mut u64, length: u64, to: &Path, mode: u32) -> io::Result<()> {
+    use rustix::fs::OFlags;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(to, flags, Mode::from_raw_mode(mode))?;
+    let mut left = length;
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
+        match rustix::fs::sendfile(&file, parcel.as_fd(), Some(offset), count)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            written => left -= written as u64,
+        }
+    }
+    Ok(())
+}
+
+/// Sets the limits that every process of the step has by itself. `group` says whether a control group limits
+/// the tree, without which these are all there is.
+pub(super) fn limit_each_process(attempt: &Attempt, group: bool, own_user: bool) {
+    let set = |resource, value: u64| {
+        let limit = Rlimit { current: Some(value), maximum: Some(value) };
+        // Where a lower limit is already in force, that one stays.
+        rustix::process::setrlimit(resource, limit).ok();
+    };
+    set(Resource::Core, 0);
+    set(Resource::Nofile, 4096);
+    set(Resource::Memlock, 64 << 10);
+    set(Resource::Fsize, attempt.disk + 4096);
+    if !group {
+        set(Resource::Data, attempt.memory);
+        set(Resource::Cpu, attempt.cpu_seconds_max);
+        if own_user {
+            // Counted by user namespace, so it counts this attempt alone.
+            set(Resource::Nproc, u64::from(attempt.pids) + 1);
+        }
+    }
+}
