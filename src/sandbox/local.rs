@@ -111,7 +111,7 @@ impl Executor for LocalExecutor {
         drop((parcel, far_stdout, far_stderr, far_control));
         let control = Channel::new(control)?;
         let broker = match control.receive::<News>().await {
-            Ok(Some((News::Up, beside))) => beside.into_iter().next(),
+            Ok(Some((News::Up { host_uid }, beside))) => beside.into_iter().next().map(|fd| (fd, host_uid)),
             Ok(Some((News::Broken { stage, why }, _))) => {
                 return Err(SandboxError::Helper(format!("{stage}: {why}")));
             }
@@ -123,7 +123,7 @@ impl Executor for LocalExecutor {
             Ok(_) => return Err(SandboxError::Helper("it said nothing about the step".to_owned())),
             Err(error) => return Err(SandboxError::Helper(error.to_string())),
         };
-        let broker =
+        let (broker, host_uid) =
             broker.ok_or_else(|| SandboxError::Helper("it gave no socket for the broker".to_owned()))?;
         let broker = std::os::unix::net::UnixListener::from(broker);
         broker.set_nonblocking(true).map_err(system("opening the broker's socket"))?;
@@ -146,7 +146,13 @@ impl Executor for LocalExecutor {
                 ..Usage::default()
             },
         };
-        Ok(Started { step: Box::new(step), stdout: Box::new(stdout), stderr: Box::new(stderr), broker })
+        Ok(Started {
+            step: Box::new(step),
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            broker,
+            host_uid,
+        })
     }
 
     async fn recover(&self) -> Result<usize, SandboxError> {
@@ -167,7 +173,7 @@ impl Helper {
         use std::os::unix::process::CommandExt;
         let (near, far) = wire::pair().map_err(system("making a socket"))?;
         let process = Command::new(&settings.program)
-            .arg("sandbox-exec")
+            .arg(super::HELPER_ARGUMENT)
             .env_clear()
             .current_dir("/")
             // Its own group, so that an interrupt at the terminal reaches the daemon alone, which then decides.
@@ -333,7 +339,7 @@ impl LocalStep {
             Ok(Some((News::Broken { stage, why }, _))) => {
                 self.end(&Down::default(), Some(format!("{stage}: {why}")));
             }
-            Ok(Some((News::Up | News::Trial { .. }, _))) => {}
+            Ok(Some((News::Up { .. } | News::Trial { .. }, _))) => {}
             Ok(None) => self.end(&Down::default(), Some("the sandbox helper died".to_owned())),
             Err(error) => self.end(&Down::default(), Some(error.to_string())),
         }

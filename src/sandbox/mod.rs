@@ -57,6 +57,8 @@ pub struct Started {
     pub stderr: Box<dyn AsyncRead + Send + Unpin>,
     /// Listens at `$TENANTRY_SOCKET`. Only processes of this attempt can connect.
     pub broker: UnixListener,
+    /// The host's user id of the attempt's processes, as the broker's socket shows it.
+    pub host_uid: u32,
 }
 
 /// One attempt while it runs.
@@ -130,6 +132,15 @@ pub struct StepSpec {
     pub secret_files: Vec<SecretFile>,
     /// What it may use.
     pub limits: Limits,
+}
+
+/// The argument that turns this program into the sandbox's helper.
+const HELPER_ARGUMENT: &str = "sandbox-exec";
+
+/// Whether a command line asks for the sandbox's helper.
+#[must_use]
+pub fn is_helper(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    arguments.nth(1).is_some_and(|first| first == HELPER_ARGUMENT)
 }
 
 /// The variables that the sandbox sets itself, since they name places inside it.

@@ -1,6 +1,6 @@
 //! Where things lie for a step: the same tree at `/` in the sandbox, and below a directory without one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The directories and files of one attempt, as the step sees them.
 #[derive(Clone, Debug)]
@@ -18,6 +18,10 @@ impl Places {
     /// Lays the tree out below `root`.
     pub(super) fn below(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
+    }
+    /// The top of the tree.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
     /// The tenant's scripts, read-only; the working directory.
     pub(super) fn repo(&self) -> PathBuf {

@@ -95,7 +95,10 @@ pub(super) enum Report {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum News {
     /// From the first process: the walls stand, the script is next. Beside it: the broker's listener.
-    Up,
+    Up {
+        /// The host's user id of the script.
+        host_uid: u32,
+    },
     /// From the first process: the script has ended and nothing of it is alive. Beside it, perhaps: its output,
     /// opened for reading.
     Main(MainEnd),

@@ -98,7 +98,8 @@ fn run(
     manifest: &Manifest,
 ) -> Result<(MainEnd, Option<OwnedFd>), Broken> {
     let children = signal_file().stage("signals")?;
-    wire::send(control, &News::Up, &[raised.listener.as_fd()]).stage("the daemon")?;
+    let host_uid = host.ids.uid_of(&attempt.tenant, host.tier);
+    wire::send(control, &News::Up { host_uid }, &[raised.listener.as_fd()]).stage("the daemon")?;
     let started = Instant::now();
     let main = match sys::fork(0, None).stage("starting the script")? {
         sys::Side::Child => {
@@ -267,7 +268,7 @@ fn become_script(
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&hands.stdout)?;
         rustix::stdio::dup2_stderr(&hands.stderr)?;
-        sys::close_from(3)?;
+        sys::close_on_exec()?;
         walls::limit_each_process(attempt, host.has_groups(), host.user_namespace);
         sys::default_signals();
         rustix::process::umask(Mode::from_raw_mode(0o077));

@@ -56,7 +56,8 @@ pub(super) struct Groups {
     hierarchies: Vec<Hierarchy>,
     /// Why some cannot.
     pub(super) gaps: Vec<(Controller, String)>,
-    own: Vec<PathBuf>,
+    /// The daemon's own groups, in the same order as `hierarchies`.
+    own: Vec<OwnedFd>,
     instance: String,
 }
 
@@ -80,9 +81,9 @@ impl Groups {
             if hierarchy.controllers.is_empty() {
                 continue;
             }
-            match groups.take(&hierarchy) {
-                Ok(taken) => {
-                    groups.own.push(hierarchy.own);
+            match groups.take(&hierarchy).and_then(|taken| Ok((taken, open_directory(&hierarchy.own)?))) {
+                Ok((taken, own)) => {
+                    groups.own.push(own);
                     groups.hierarchies.push(taken);
                 }
                 Err(error) => {
@@ -221,7 +222,7 @@ impl Groups {
     /// Removes this instance's own directories, which works once they are empty.
     pub(super) fn close(&self) {
         for own in &self.own {
-            drop(std::fs::remove_dir(own.join(&self.instance)));
+            rustix::fs::unlinkat(own, &self.instance, AtFlags::REMOVEDIR).ok();
         }
     }
 }

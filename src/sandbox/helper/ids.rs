@@ -4,6 +4,7 @@ use rustix::process::Pid;
 use sha2::{Digest, Sha256};
 
 use super::super::places::STEP_ID;
+use crate::domain::Tier;
 
 /// The first host id that steps of a root daemon may have, above those that systemd and containers give out.
 const FIRST: u32 = 2_000_000_000;
@@ -69,6 +70,15 @@ impl Ids {
         match self {
             Self::Range { first, count } => Some(pair(first, count, tenant)),
             Self::Own { .. } => None,
+        }
+    }
+
+    /// The host's user id that a tenant's steps run as.
+    pub(super) fn uid_of(self, tenant: &str, tier: Tier) -> u32 {
+        match self {
+            Self::Range { first, count } if tier == Tier::Sandbox => pair(first, count, tenant).step,
+            Self::Range { .. } => 0,
+            Self::Own { user, .. } => user,
         }
     }
 

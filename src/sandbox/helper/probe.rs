@@ -174,11 +174,10 @@ fn trial(host: &Host) -> Result<Gaps, (String, String)> {
     let ours = |error: io::Error| ("mount namespace".to_owned(), error.to_string());
     let (daemon, control) = wire::pair().map_err(ours)?;
     let parcel = wire::pack(&spec_of_trial()?).map_err(ours)?;
-    let stream = || -> io::Result<OwnedFd> {
-        Ok(rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?)
-    };
-    let streams = [stream().map_err(ours)?, stream().map_err(ours)?];
-    let [stdout, stderr] = streams;
+    // The helper's own standard streams are `/dev/null`, which its new root does not have.
+    let stream =
+        || -> io::Result<OwnedFd> { Ok(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?) };
+    let (stdout, stderr) = (stream().map_err(ours)?, stream().map_err(ours)?);
     let attempt = Attempt {
         id: 0,
         name: "trial".to_owned(),

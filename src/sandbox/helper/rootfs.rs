@@ -162,7 +162,9 @@ fn host_parts(path: &str, notes: &mut Vec<String>) -> Result<Vec<Part>, Broken> 
     }
     // The clients of the broker are this very program under other names.
     let clients = Path::new("/opt/tenantry/bin");
-    let program = clone_tree(Path::new("/proc/self/exe")).stage("mount namespace")?;
+    // By its path, since the link of this process leads into the mount namespace that was just left.
+    let program = std::fs::read_link("/proc/self/exe").and_then(|program| clone_tree(&program));
+    let program = program.stage("this program, under the path it was started by")?;
     sys::restrict_mount(program.as_fd(), Path::new(""), READ_ONLY | libc::MOUNT_ATTR_NODEV, false)
         .stage("mount namespace")?;
     add(clients.join("tenantry"), Source::Tree(program));

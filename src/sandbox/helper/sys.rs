@@ -133,14 +133,13 @@ pub(super) fn restrict_mount(
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Closes every descriptor from `first` on.
+/// Marks every descriptor from 3 on to be closed when this process becomes another program.
 ///
 /// # Errors
-/// `ENOSYS` before Linux 5.9.
-pub(super) fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: called right before exec or in a process that uses none of them any more; no `OwnedFd` of a
-    // closed descriptor is dropped after it, since the process only execs or exits.
-    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+/// `EINVAL` before Linux 5.11.
+pub(super) fn close_on_exec() -> io::Result<()> {
+    // SAFETY: no descriptor is closed here, only marked.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -168,9 +167,16 @@ pub(super) fn loopback_up() -> io::Result<()> {
 /// Sets every signal back to what it does by default and lets every signal through, as a program expects that
 /// is started from a shell.
 pub(super) fn default_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: `SIG_DFL` runs no code of ours; numbers that cannot be set are refused, which is harmless.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // All zero is `SIG_DFL` without flags. The kernel is asked itself, since the C library keeps two signals
+    // to itself and leaves them ignored in what it spawned.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        // SAFETY: the default runs no code of ours, `default` is as long as the kernel's `sigaction` and outlives
+        // the call; signals that cannot be set are refused, which is harmless.
+        unsafe {
+            let nothing = std::ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, 8usize);
+        }
     }
     // SAFETY: the set is made by `sigemptyset` before it is used.
     unsafe {
@@ -188,7 +194,7 @@ pub(super) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut kept: Vec<u32> = kept.iter().map(|one| one.as_raw_fd().cast_unsigned()).collect();
     kept.sort_unstable();
     let mut first = 3u32;
-    for one in kept {
+    for one in kept.into_iter().chain([u32::MAX]) {
         if one > first {
             // SAFETY: called in a fresh fork that never returns to its caller's frames and never drops what
             // they own, so no descriptor is closed twice.
@@ -197,9 +203,9 @@ pub(super) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
                 return Err(io::Error::last_os_error());
             }
         }
-        first = first.max(one + 1);
+        first = first.max(one.saturating_add(1));
     }
-    close_from(first)
+    Ok(())
 }
 
 /// Ends this process at once: no destructor, no exit handler, which belong to the process it was forked from.

@@ -250,12 +250,14 @@ fn give(
         let mode = if *executable { 0o555 } else { 0o444 };
         copy(parcel, &mut offset, *length, &directory.join(name), mode)?;
     }
-    let given = places.given();
-    std::fs::create_dir_all(&given)?;
+    for directory in [places.root().join("run"), places.given()] {
+        make_directory(&directory, 0o755)?;
+    }
     make_directory(&places.output_directory(), 0o755)?;
     copy(parcel, &mut offset, manifest.input, &places.input(), 0o444)?;
     if let super::super::Program::Inline { text, .. } = &manifest.program {
         std::fs::write(places.script(), text)?;
+        set_mode(&places.script(), 0o444)?;
     }
     if !manifest.secret_files.is_empty() {
         let secrets = places.secrets();
@@ -268,7 +270,13 @@ fn give(
             }
         }
     }
-    UnixListener::bind(places.socket())
+    let listener = UnixListener::bind(places.socket())?;
+    set_mode(&places.socket(), 0o666)?;
+    Ok(listener)
+}
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?)
 }
 
 /// Writes the next `length` bytes of the parcel into a new file.

@@ -1,0 +1,5 @@
+//! The sandbox from inside: what a step may do, and every way out of it that we know, tried.
+
+mod attacks;
+mod harness;
+mod life;

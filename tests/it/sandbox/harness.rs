@@ -1,0 +1,103 @@
+//! Runs one script in one tier and gives everything that can be seen of it from outside.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tenantry::domain::{ByteSize, Mode, Tier};
+use tenantry::sandbox::{
+    Ended, Executor, Limits, LimitsPolicy, LocalExecutor, Program, Settings, Started, StepFile, StepSpec,
+};
+use tokio::io::AsyncReadExt;
+
+/// What a script did.
+#[derive(Debug)]
+pub struct Seen {
+    pub ended: Ended,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The real program, which is its own helper.
+pub fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_tenantry"))
+}
+
+/// Settings under a name that nobody else uses.
+pub fn settings(tier: Tier) -> Settings {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Settings {
+        program: program(),
+        instance: format!("test-{}-{count}", std::process::id()),
+        tier,
+        limits: LimitsPolicy::BestEffort,
+    }
+}
+
+pub fn spec(script: &str) -> StepSpec {
+    StepSpec {
+        name: "attempt".to_owned(),
+        tenant: "acme".parse().unwrap(),
+        program: Program::Inline { interpreter: vec!["sh".to_owned()], text: script.to_owned() },
+        args: Vec::new(),
+        environment: BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]),
+        files: vec![file("scripts/hello.sh", Mode::Executable, "#!/bin/sh\necho hello \"$@\"\n")],
+        input: b"{\"day\":1}".to_vec(),
+        secret_files: Vec::new(),
+        limits: Limits { timeout: Duration::from_secs(60), ..Limits::default() },
+    }
+}
+
+pub fn file(path: &str, mode: Mode, content: &str) -> StepFile {
+    StepFile { path: path.to_owned(), mode, content: Arc::from(content.as_bytes()) }
+}
+
+/// A smaller share for scripts that use up what they get.
+pub fn small(mut spec: StepSpec) -> StepSpec {
+    spec.limits.resources.memory = ByteSize::from_mib(64);
+    spec.limits.resources.disk = ByteSize::from_mib(8);
+    spec.limits.resources.pids = 24;
+    spec.limits.inodes = 200;
+    spec
+}
+
+pub async fn open(tier: Tier) -> LocalExecutor {
+    LocalExecutor::open(settings(tier)).await.unwrap()
+}
+
+/// Waits for a started attempt and reads what it writes, up to a megabyte each.
+pub async fn finish(started: Started) -> Seen {
+    let Started { mut step, stdout, stderr, broker, .. } = started;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (mut stdout, mut stderr) = (stdout.take(1 << 20), stderr.take(1 << 20));
+    let (ended, _, _) = tokio::join!(step.wait(), stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
+    drop(broker);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Seen { ended, stdout: text(out), stderr: text(err) }
+}
+
+pub async fn run(executor: &LocalExecutor, spec: StepSpec) -> Seen {
+    finish(executor.start(spec).await.unwrap()).await
+}
+
+/// Runs a future on a runtime of its own.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// Whether this machine lets this user have a sandbox; says so where it does not.
+pub fn can_sandbox(executor: &LocalExecutor) -> bool {
+    let refusal = executor.capabilities().refusal();
+    if let Some(refusal) = &refusal {
+        println!("missing: user namespaces ({refusal})");
+    }
+    refusal.is_none()
+}
