@@ -73,7 +73,10 @@ mod tests {
                 recovery: vec![],
                 private: vec![],
             },
-            people: People { users: BTreeMap::from([("alice".parse().unwrap(), person)]), ..People::default() },
+            people: People {
+                users: BTreeMap::from([("alice".parse().unwrap(), person)]),
+                ..People::default()
+            },
             admins: BTreeSet::new(),
             maintainers: BTreeMap::new(),
         }

@@ -148,7 +148,12 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for text in ["[local]\nroot = \"alice\"\n", "[local]\n0 = \"Alice\"\n", "sollo = true", "weakest_mode = \"x\""] {
+        for text in [
+            "[local]\nroot = \"alice\"\n",
+            "[local]\n0 = \"Alice\"\n",
+            "sollo = true",
+            "weakest_mode = \"x\"",
+        ] {
             assert!(matches!(Trust::parse(text), Err(TrustError::Malformed(_))), "{text}");
         }
     }

@@ -1,0 +1,127 @@
+//! The JSON that other people's scripts rely on. Fields may be added, never renamed.
+
+use serde_json::{Value, json};
+
+use crate::authz::Permit;
+use crate::authz::action;
+use crate::domain::{ActualState, AuditRecord, Secret, SecretName, StatusRow, TenantId, VersionState};
+use crate::record::RunRecord;
+use crate::store::SourceRow;
+
+/// `tenantry.status/1`.
+pub(super) fn status(source: &SourceRow, platform: Option<&StatusRow>, tenants: Vec<Value>) -> Value {
+    json!({
+        "schema": "tenantry.status/1",
+        "source": {
+            "head": source.head,
+            "fetched_at": source.fetched_at,
+            "state": source.state,
+            "message": source.message,
+            "held": source.held,
+        },
+        "platform": platform.map(|row| status_row("platform", row, true)),
+        "tenants": tenants,
+    })
+}
+
+/// One tenant of it. What is wrong with its files is for those who may view it.
+pub(super) fn status_row(tenant: &str, row: &StatusRow, findings: bool) -> Value {
+    let mut value = json!({
+        "tenant": tenant,
+        "status": row.status.as_str(),
+        "observed_commit": row.observed_commit,
+        "last_attempted_commit": row.last_attempted_commit,
+        "last_applied_commit": row.last_applied_commit,
+        "restricted_commit": row.restricted_commit,
+        "applied_generation": row.applied_generation,
+        "retry_at": row.retry_at,
+        "failures": row.failures,
+        "held": row.held,
+        "conditions": row.conditions,
+        "at": row.at,
+    });
+    if findings {
+        value["findings"] = json!(row.findings);
+    }
+    value
+}
+
+/// `tenantry.runs/1`. `next` is the cursor of the next page, `null` on the last.
+pub(super) fn runs(runs: &[RunRecord], limit: u32) -> Value {
+    let full = runs.len() >= limit as usize;
+    let next = runs.last().filter(|_| full).map(|run| &run.id);
+    json!({ "schema": "tenantry.runs/1", "runs": runs, "next": next })
+}
+
+/// `tenantry.run/1`.
+pub(super) fn run(run: &RunRecord) -> Value {
+    json!({ "schema": "tenantry.run/1", "run": run })
+}
+
+/// `tenantry.audit/1`. `next` is the sequence to go on after, `null` on the last page.
+pub(super) fn audit(records: &[AuditRecord], limit: u32) -> Value {
+    let full = records.len() >= limit as usize;
+    let next = records.last().filter(|_| full).map(|record| record.sequence);
+    json!({ "schema": "tenantry.audit/1", "records": records, "next": next })
+}
+
+/// `tenantry.workflows/1`, as applied.
+pub(super) fn workflows(actual: &ActualState) -> Value {
+    let workflows: Vec<_> = actual
+        .applied
+        .iter()
+        .flat_map(|applied| applied.state.workflows.values())
+        .map(|workflow| {
+            json!({
+                "workflow": workflow.id,
+                "description": workflow.description,
+                "inputs": workflow.inputs,
+                "schedules": workflow.triggers.schedules.iter().map(|one| &one.cron).collect::<Vec<_>>(),
+                "steps": workflow.steps.iter().map(|step| &step.id).collect::<Vec<_>>(),
+                "paused": workflow.paused.is_some() || actual.pauses.contains_key(&workflow.id),
+            })
+        })
+        .collect();
+    json!({ "schema": "tenantry.workflows/1", "tenant": actual.tenant, "workflows": workflows })
+}
+
+/// `tenantry.secrets/1`: names, versions and states. The permit is what makes them visible.
+pub(super) fn secrets(_: &Permit<action::ViewMetadata>, actual: &ActualState) -> Value {
+    let index: Vec<_> = actual
+        .applied
+        .iter()
+        .flat_map(|applied| applied.state.secrets.values())
+        .map(|secret| one_secret(&actual.tenant, secret, actual))
+        .collect();
+    json!({ "schema": "tenantry.secrets/1", "secrets": index })
+}
+
+fn one_secret(tenant: &TenantId, secret: &Secret, actual: &ActualState) -> Value {
+    let versions: Vec<_> = secret
+        .versions
+        .iter()
+        .map(|version| {
+            let by_command = actual.is_revoked(&secret.name, &version.id);
+            json!({
+                "id": version.id,
+                "state": if by_command { VersionState::Revoked } else { version.state },
+                "written_state": version.state,
+                "created": version.created,
+                "accept_until": version.accept_until,
+            })
+        })
+        .collect();
+    json!({
+        "tenant": tenant,
+        "name": secret.name,
+        "owner": secret.owner,
+        "use": secret.purposes,
+        "rotate_every_ms": secret.rotate_every.map(crate::domain::Length::as_millis),
+        "versions": versions,
+    })
+}
+
+/// What a revocation answers: the runs that had the version.
+pub(super) fn revoked(secret: &SecretName, version: &str, runs: &[crate::domain::RunId]) -> Value {
+    json!({ "schema": "tenantry.revoked/1", "secret": secret, "version": version, "runs": runs })
+}

@@ -1,0 +1,418 @@
+//! Doing: start, cancel, pause, pin, suspend, release, revoke, wake.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::caller::Session;
+use super::{Problem, documents};
+use crate::authz::{PlatformAction, action};
+use crate::domain::{
+    ActualState, CommitId, FieldName, Length, ObjectId, Outcome, Pause, Pin, RunId, RunPins, SecretName,
+    Timestamp, Trigger, TriggerKind, WorkflowId,
+};
+use crate::run::{Ask, CancelRequest, pin as pin_run, repeat};
+use crate::store::Started;
+
+type Answer = Result<Json<Value>, Problem>;
+
+/// Characters of a reason.
+const REASON_CHARS_MAX: usize = 500;
+/// How long a pause lasts when nobody says. Source: design page `interfaces.md`.
+const PAUSE: Length = Length::from_secs(24 * 3600);
+
+fn read<T: DeserializeOwned + Default>(body: &str) -> Result<T, Problem> {
+    if body.trim().is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_str(body).map_err(|error| Problem::malformed(format!("the body: {error}")))
+}
+
+fn reason(text: Option<&str>) -> Result<String, Problem> {
+    let text = text.unwrap_or_default().trim();
+    match text.chars().count() {
+        0 => Err(Problem::malformed("a reason is required")),
+        count if count > REASON_CHARS_MAX => {
+            Err(Problem::malformed(format!("a reason has at most {REASON_CHARS_MAX} characters")))
+        }
+        _ if text.chars().any(char::is_control) => {
+            Err(Problem::malformed("a reason is one line without control characters"))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn workflow_of(actual: &ActualState, text: &str) -> Result<WorkflowId, Problem> {
+    let known = actual.applied.as_ref().map(|applied| &applied.state.workflows);
+    let id = text.parse::<WorkflowId>().ok().filter(|id| known.is_some_and(|known| known.contains_key(id)));
+    id.ok_or_else(|| {
+        let names: Vec<_> =
+            known.into_iter().flat_map(BTreeMap::keys).map(|name| format!("`{name}`")).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        Problem::not_found(format!("no workflow `{text}` is applied here, only: {names}"))
+    })
+}
+
+fn run_of(text: &str) -> Result<RunId, Problem> {
+    text.parse().map_err(|_| Problem::not_found("there is no such run in this tenant"))
+}
+
+/// The key under which a request counts once. It belongs to tenant and caller.
+fn request_key(session: &Session, headers: &HeaderMap) -> Result<String, Problem> {
+    let key = match headers.get("idempotency-key") {
+        None => (session.ports().ids)().to_string(),
+        Some(key) => match key.to_str() {
+            Ok(key) if !key.is_empty() && key.len() <= 128 => key.to_owned(),
+            _ => return Err(Problem::malformed("`Idempotency-Key` has 1 to 128 visible characters")),
+        },
+    };
+    Ok(format!("{}/{key}", session.caller.actor))
+}
+
+/// What starts a run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StartBody {
+    #[serde(default)]
+    inputs: BTreeMap<String, Value>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Starts a workflow as it is applied.
+pub(super) async fn start(
+    session: Session,
+    Path((tenant, workflow)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (permit, actual) = session.permit::<action::Start>(&tenant).await?;
+    let body: StartBody = read(&body)?;
+    let workflow = workflow_of(&actual, &workflow)?;
+    let given = body
+        .inputs
+        .into_iter()
+        .map(|(name, value)| match name.parse::<FieldName>() {
+            Ok(name) => Ok((name, value)),
+            Err(error) => Err(Problem::malformed(format!("input `{name}`: {error}"))),
+        })
+        .collect::<Result<BTreeMap<_, _>, _>>()?;
+    let key = request_key(&session, &headers)?;
+    let trigger = Trigger { kind: TriggerKind::Manual, key, time: session.now };
+    let pins = pins(&session, &actual, &workflow, &trigger, &given)?;
+    if body.dry_run {
+        let inputs: Vec<_> = pins.inputs.keys().collect();
+        let value = json!({
+            "schema": "tenantry.started/1",
+            "dry_run": true,
+            "workflow": workflow,
+            "commit": pins.commit,
+            "inputs": inputs,
+        });
+        return Ok((StatusCode::OK, Json(value)));
+    }
+    let resource = format!("workflow:{workflow}");
+    let entry = session.entry(Some(permit.tenant()), "run.started", resource, "by hand");
+    started(session.ports().store.start(&permit, pins, entry).await?)
+}
+
+fn pins(
+    session: &Session,
+    actual: &ActualState,
+    workflow: &WorkflowId,
+    trigger: &Trigger,
+    given: &BTreeMap<FieldName, Value>,
+) -> Result<RunPins, Problem> {
+    let ids = &session.ports().ids;
+    pin_run(&ask(session, actual, workflow, trigger, given)?, RunId::from_uuid(ids()), session.now)
+        .map_err(|error| Problem::malformed(error.to_string()))
+}
+
+fn ask<'a>(
+    session: &'a Session,
+    actual: &'a ActualState,
+    workflow: &'a WorkflowId,
+    trigger: &'a Trigger,
+    given: &'a BTreeMap<FieldName, Value>,
+) -> Result<Ask<'a>, Problem> {
+    let nothing = || Problem::conflict("nothing is applied in this tenant yet");
+    let applied = actual.applied.as_ref().ok_or_else(nothing)?;
+    let tree: &ObjectId = applied.keys.tenant.as_ref().ok_or_else(nothing)?;
+    Ok(Ask {
+        tenant: &actual.tenant,
+        incarnation: actual.incarnation,
+        state: &applied.state,
+        revoked: &actual.revoked,
+        commit: &applied.commit,
+        tree,
+        generation: actual.generation,
+        workflow,
+        trigger,
+        actor: &session.caller.actor,
+        given,
+    })
+}
+
+fn started(started: Started) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (status, run, known) = match started {
+        Started::Queued(run) => (StatusCode::CREATED, run, false),
+        Started::Known(run) => (StatusCode::OK, run, true),
+        Started::Skipped(reason) => return Err(Problem::conflict(format!("not started: {reason}"))),
+    };
+    Ok((status, Json(json!({ "schema": "tenantry.started/1", "run": run, "known": known }))))
+}
+
+/// Which code a rerun takes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RerunBody {
+    /// `applied` takes the code now in force, nothing the run's own commit.
+    at: Option<String>,
+}
+
+/// Runs a run again, at its own commit or at the applied one.
+pub(super) async fn rerun(
+    session: Session,
+    Path((tenant, run)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (permit, actual) = session.permit::<action::Start>(&tenant).await?;
+    let body: RerunBody = read(&body)?;
+    let run = run_of(&run)?;
+    let store = &session.ports().store;
+    let before = store.pins(&permit, &run).await?;
+    let workflow = workflow_of(&actual, before.workflow_id().as_str())?;
+    let key = request_key(&session, &headers)?;
+    let trigger = Trigger { kind: TriggerKind::Rerun, key, time: session.now };
+    let pins = match body.at.as_deref() {
+        Some("applied") => RunPins {
+            rerun_of: Some(before.rerun_of.clone().unwrap_or_else(|| run.clone())),
+            ..pins(&session, &actual, &workflow, &trigger, &before.inputs)?
+        },
+        None => {
+            let nothing = BTreeMap::new();
+            let ask = ask(&session, &actual, &workflow, &trigger, &nothing)?;
+            repeat(&before, &ask, RunId::from_uuid((session.ports().ids)()), session.now)
+        }
+        Some(other) => return Err(Problem::malformed(format!("`at` is `applied`, not `{other}`"))),
+    };
+    let entry = session.entry(Some(permit.tenant()), "run.started", format!("run:{run}"), "again");
+    started(store.start(&permit, pins, entry).await?)
+}
+
+/// A reason, and where it applies an end.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReasonBody {
+    reason: Option<String>,
+    until: Option<Timestamp>,
+}
+
+impl ReasonBody {
+    /// The pause it asks for; ends by itself after a day if nobody says when.
+    fn pause(self, now: Timestamp) -> Result<Pause, Problem> {
+        let until = self.until.unwrap_or(now + PAUSE);
+        if until <= now {
+            return Err(Problem::malformed("`until` lies in the past"));
+        }
+        Ok(Pause { reason: reason(self.reason.as_deref())?, until: Some(until) })
+    }
+}
+
+/// Asks for the end of a run.
+pub(super) async fn cancel(
+    session: Session,
+    Path((tenant, run)): Path<(String, String)>,
+    body: String,
+) -> Answer {
+    let (permit, _) = session.permit::<action::Cancel>(&tenant).await?;
+    let body: ReasonBody = read(&body)?;
+    let run = run_of(&run)?;
+    let text =
+        body.reason.as_deref().map_or(Ok("cancelled by hand".to_owned()), |text| reason(Some(text)))?;
+    let request = CancelRequest {
+        by: session.caller.actor.clone(),
+        reason: text.clone(),
+        at: session.now,
+        outcome: Outcome::Cancelled,
+    };
+    let mut entry = session.entry(Some(permit.tenant()), "run.cancelled", format!("run:{run}"), &text);
+    entry.run = Some(run.clone());
+    session.ports().store.cancel(&permit, &run, request, entry).await?;
+    done("cancelled")
+}
+
+/// Pauses a workflow: its runs wait unleased.
+pub(super) async fn pause(
+    session: Session,
+    Path((tenant, workflow)): Path<(String, String)>,
+    body: String,
+) -> Answer {
+    let (permit, actual) = session.permit::<action::Steer>(&tenant).await?;
+    let workflow = workflow_of(&actual, &workflow)?;
+    let pause = read::<ReasonBody>(&body)?.pause(session.now)?;
+    let resource = format!("workflow:{workflow}");
+    let entry = session.entry(Some(permit.tenant()), "workflow.paused", resource, &pause.reason);
+    session.ports().store.set_pause(&permit, &workflow, Some(pause), entry).await?;
+    done("paused")
+}
+
+/// Lets a paused workflow go on.
+pub(super) async fn resume(session: Session, Path((tenant, workflow)): Path<(String, String)>) -> Answer {
+    let (permit, actual) = session.permit::<action::Steer>(&tenant).await?;
+    let workflow = workflow_of(&actual, &workflow)?;
+    let entry = session.entry(Some(permit.tenant()), "workflow.resumed", format!("workflow:{workflow}"), "");
+    session.ports().store.set_pause(&permit, &workflow, None, entry).await?;
+    done("resumed")
+}
+
+/// Suspends a tenant: nothing of it is leased.
+pub(super) async fn suspend(session: Session, Path(tenant): Path<String>, body: String) -> Answer {
+    let (permit, _) = session.permit::<action::Suspend>(&tenant).await?;
+    let body: ReasonBody = read(&body)?;
+    let pause = Pause { reason: reason(body.reason.as_deref())?, until: body.until };
+    let entry = session.entry(Some(permit.tenant()), "tenant.suspended", "tenant", &pause.reason);
+    session.ports().store.set_suspension(&permit, Some(pause), entry).await?;
+    done("suspended")
+}
+
+/// Lifts a suspension by command.
+pub(super) async fn lift(session: Session, Path(tenant): Path<String>) -> Answer {
+    let (permit, _) = session.permit::<action::Suspend>(&tenant).await?;
+    let entry = session.entry(Some(permit.tenant()), "tenant.resumed", "tenant", "");
+    session.ports().store.set_suspension(&permit, None, entry).await?;
+    done("resumed")
+}
+
+/// Which commit a tenant's code is held at, why and how long.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PinBody {
+    to: Option<CommitId>,
+    reason: Option<String>,
+    until: Option<Timestamp>,
+}
+
+/// Holds a tenant's code at a commit that it has applied, for a time.
+pub(super) async fn pin(session: Session, Path(tenant): Path<String>, body: String) -> Answer {
+    let (permit, _) = session.permit::<action::Steer>(&tenant).await?;
+    let body: PinBody = read(&body)?;
+    let commit = body.to.ok_or_else(|| Problem::malformed("`to` names the commit"))?;
+    let until = body.until.filter(|until| *until > session.now);
+    let until = until.ok_or_else(|| Problem::malformed("`until` is required and lies in the future"))?;
+    let pin = Pin { commit, reason: reason(body.reason.as_deref())?, until };
+    let resource = format!("commit:{}", pin.commit);
+    let entry = session.entry(Some(permit.tenant()), "tenant.pinned", resource, &pin.reason);
+    session.ports().store.set_pin(&permit, Some(pin), entry).await?;
+    wake_loop(&session);
+    done("pinned")
+}
+
+/// Lets a pinned tenant follow Git again.
+pub(super) async fn unpin(session: Session, Path(tenant): Path<String>) -> Answer {
+    let (permit, _) = session.permit::<action::Steer>(&tenant).await?;
+    let entry = session.entry(Some(permit.tenant()), "tenant.unpinned", "tenant", "");
+    session.ports().store.set_pin(&permit, None, entry).await?;
+    wake_loop(&session);
+    done("unpinned")
+}
+
+/// Lets go what is held in a tenant.
+pub(super) async fn release(session: Session, Path(tenant): Path<String>, body: String) -> Answer {
+    let (permit, _) = session.permit::<action::Release>(&tenant).await?;
+    let text = reason(read::<ReasonBody>(&body)?.reason.as_deref())?;
+    let entry = session.entry(Some(permit.tenant()), "tenant.released", "tenant", &text);
+    session.ports().store.release(&permit, entry).await?;
+    wake_loop(&session);
+    done("released")
+}
+
+/// Lets go what holds the source: a rewritten history that somebody looked at.
+pub(super) async fn release_scope(session: Session, Path(scope): Path<String>, body: String) -> Answer {
+    if scope != "source" {
+        return Err(Problem::not_found(format!("`{scope}` is nothing that can be held; try `source`")));
+    }
+    session.platform_action(PlatformAction::Release).await?;
+    let text = reason(read::<ReasonBody>(&body)?.reason.as_deref())?;
+    let store = &session.ports().store;
+    let mut source = store.source().await?;
+    let Some(held) = source.held.take() else {
+        return Err(Problem::conflict("the source is not held"));
+    };
+    let entry = session.entry(None, "source.released", format!("commit:{held}"), &text);
+    source.released = Some(held);
+    store.set_source(&source, &[entry]).await?;
+    wake_loop(&session);
+    done("released")
+}
+
+/// Which version is withdrawn, and why.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeBody {
+    version: Option<String>,
+    reason: Option<String>,
+}
+
+/// Revokes a version for ever, at once.
+pub(super) async fn revoke(
+    session: Session,
+    Path((tenant, secret)): Path<(String, String)>,
+    body: String,
+) -> Answer {
+    let (permit, actual) = session.permit::<action::Revoke>(&tenant).await?;
+    let body: RevokeBody = read(&body)?;
+    let index = actual.applied.as_ref().map(|applied| &applied.state.secrets);
+    let known = secret.parse::<SecretName>().ok().and_then(|name| index.and_then(|index| index.get(&name)));
+    let secret = known.ok_or_else(|| Problem::not_found(format!("no secret `{secret}` is applied here")))?;
+    let wanted = body.version.ok_or_else(|| Problem::malformed("`version` is required"))?;
+    let version = wanted.parse().ok().and_then(|id| secret.version(&id));
+    let version = version.ok_or_else(|| {
+        let ids: Vec<_> = secret.versions.iter().map(|version| format!("`{}`", version.id)).collect();
+        Problem::not_found(format!("`{}` has no version `{wanted}`, only {}", secret.name, ids.join(", ")))
+    })?;
+    let text = reason(body.reason.as_deref())?;
+    let resource = format!("secret:{}@{}", secret.name, version.id);
+    let entry = session.entry(Some(permit.tenant()), "secret.revoked", resource, &text);
+    let runs = session.ports().store.revoke(&permit, &secret.name, &version.id, entry).await?;
+    wake_loop(&session);
+    Ok(Json(documents::revoked(&secret.name, version.id.as_str(), &runs)))
+}
+
+/// Asks the loop to look at a tenant now.
+pub(super) async fn wake(session: Session, Path(tenant): Path<String>) -> Answer {
+    session.permit::<action::Wake>(&tenant).await?;
+    needs_loop(&session)?;
+    done("woken")
+}
+
+/// Asks the loop for a pass.
+pub(super) async fn wake_all(session: Session) -> Answer {
+    session.platform_action(PlatformAction::Wake).await?;
+    needs_loop(&session)?;
+    done("woken")
+}
+
+fn wake_loop(session: &Session) {
+    if let Some(wake) = &session.ports().wake {
+        wake();
+    }
+}
+
+fn needs_loop(session: &Session) -> Result<(), Problem> {
+    if session.ports().wake.is_none() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_loop", "no daemon runs here"));
+    }
+    wake_loop(session);
+    Ok(())
+}
+
+fn done(what: &str) -> Answer {
+    Ok(Json(json!({ "schema": "tenantry.done/1", "done": what })))
+}
