@@ -1,6 +1,7 @@
 //! Commands.
 
 pub mod demo;
+pub mod secrets;
 
 /// Runs the command line and gives the process's exit code.
 pub fn main() -> std::process::ExitCode {

@@ -9,5 +9,5 @@ mod run_record;
 
 pub use chain::*;
 pub use ledger::*;
-pub use redaction::{Form, Patterns, Redactor, Unredactable, redactable};
+pub use redaction::{Form, Patterns, Redactor, Unredactable, VALUE_BYTES_MAX, redactable};
 pub use run_record::*;

@@ -13,6 +13,7 @@
 
 mod age_file;
 mod cipher;
+mod creation;
 mod error;
 mod go;
 mod identity;
@@ -27,6 +28,7 @@ mod value;
 
 pub use age_file::Stanza;
 pub use cipher::DataKey;
+pub use creation::creation_rules;
 pub use error::{IdentityError, SopsError};
 pub use identity::{Identity, Recipient, parse_identities};
 pub use inspect::{Inspection, KeyEntry, LeafPlace, LeafState, inspect};

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha512};
 
 use super::{DataKey, Plaintext, Recipient, SopsError, cipher};
 use crate::domain::{SecretName, Timestamp, VersionId};
+use crate::yaml::written;
 
 /// A data key encrypted to one recipient: an armored age file.
 #[derive(Clone, Debug)]
@@ -52,8 +53,11 @@ pub fn seal(
     let hash = Sha512::digest(value.expose());
     let hash = hex::encode_upper(hash);
     let mac = cipher::encrypt(hash.as_bytes(), "str", data_key, &now, nonces[1]).map_err(fail)?;
-    let mut text =
-        format!("{}:\n    {}: {encrypted}\nsops:\n    age:\n", key(name.as_str()), key(version.as_str()));
+    let mut text = format!(
+        "{}:\n    {}: {encrypted}\nsops:\n    age:\n",
+        written(name.as_str()),
+        written(version.as_str())
+    );
     for way in wrapped {
         text.push_str(&format!("        - recipient: {}\n          enc: |\n", way.recipient));
         for line in way.armored.lines() {
@@ -66,11 +70,4 @@ pub fn seal(
     text.push_str(if usual { "    unencrypted_suffix: _unencrypted\n" } else { "    encrypted_regex: ^\n" });
     text.push_str(&format!("    version: {FORMAT}\n"));
     Ok(text)
-}
-
-/// A name as a YAML key that every reader takes for a text: quoted where it could be a number, a date or a word.
-fn key(name: &str) -> String {
-    const WORDS: [&str; 8] = ["true", "false", "null", "yes", "no", "on", "off", "y"];
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase()) && !WORDS.contains(&name) && name != "n";
-    if plain { name.to_owned() } else { format!("\"{name}\"") }
 }

@@ -3,14 +3,14 @@
 //! One tree serves every YAML file, SOPS files included: it keeps position, order, duplicates, scalar style
 //! and, beside the tree, comments. It decides nothing about meaning: a duplicate key is two entries here, a
 //! merge key is a key, and whether that is a mistake is the caller's. Deliberately absent: typed decoding
-//! (desired), tags other than YAML's own, writing.
+//! (desired), tags other than YAML's own, writing of anything but a name.
 
 mod parse;
 mod place;
 mod plain;
 
 pub use parse::{Problem, ProblemKind, parse};
-pub use plain::{Ambiguity, CoreType};
+pub use plain::{Ambiguity, CoreType, written};
 
 use crate::domain::Span;
 

@@ -61,6 +61,16 @@ impl Ambiguity {
     }
 }
 
+/// A name of letters, digits, `-` and `_` as it has to be written for every reader to take it for a text: in
+/// quotes where it could be a number, a date, a boolean or null.
+#[must_use]
+pub fn written(name: &str) -> String {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let word = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    let plain = starts && !word.iter().any(|word| name.eq_ignore_ascii_case(word));
+    if plain { name.to_owned() } else { format!("\"{name}\"") }
+}
+
 /// Reads a plain scalar by the core schema.
 pub(super) fn core_type(text: &str) -> CoreType {
     match text {
