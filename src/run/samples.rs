@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::json;
+
 use crate::domain::{
-    AlertLevel, Ceilings, Concurrency, Isolation, Length, OnLimit, Principal, Resources, Retention, Retry,
-    Shell, Step, TenantKind, TenantSettings, TenantState, Timestamp, Triggers, Waits, Work, Workflow,
+    Actor, AlertLevel, Ceilings, Concurrency, Isolation, Length, OnLimit, Principal, Resources, Retention,
+    Retry, RunPins, Shell, Step, TenantKind, TenantSettings, TenantState, Timestamp, Trigger, TriggerKind,
+    Triggers, Waits, Work, Workflow,
 };
 
 pub(crate) fn at(secs: i64) -> Timestamp {
@@ -77,5 +80,26 @@ pub(crate) fn tenant_state() -> TenantState {
         groups: BTreeMap::new(),
         secrets: BTreeMap::new(),
         workflows: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn pins(workflow: Workflow) -> RunPins {
+    RunPins {
+        id: "run_0192f1c2-7c1e-7d3a-9a51-2f0c6d1b8e11".parse().expect("an id"),
+        tenant: "acme".parse().expect("a name"),
+        incarnation: 1,
+        workflow,
+        environment: Some("production".into()),
+        commit: "a".repeat(40).parse().expect("an id"),
+        tree: "b".repeat(40).parse().expect("an id"),
+        generation: 1,
+        trigger: Trigger { kind: TriggerKind::Manual, key: "1".into(), time: at(0) },
+        actor: Actor::User("alice".parse().expect("a name")),
+        inputs: BTreeMap::from([("day".parse().expect("a name"), json!("2026-11-23"))]),
+        inputs_digest: "sha256:0".into(),
+        secret_versions: BTreeMap::new(),
+        concurrency_key: None,
+        rerun_of: None,
+        created_at: at(0),
     }
 }

@@ -3,36 +3,14 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::samples::{at, step, workflow};
+use super::samples::{at, pins, step, workflow};
 use super::*;
 use crate::domain::{
-    Actor, ForEach, Length, Outcome, Phase, Retry, RunPins, StepId, Trigger, TriggerKind, ValueType, Waits,
-    Workflow,
+    Actor, ForEach, Length, Outcome, Phase, Retry, RunPins, StepId, ValueType, Waits, Workflow,
 };
 
 fn id(text: &str) -> StepId {
     text.parse().expect(text)
-}
-
-fn pins(workflow: Workflow) -> RunPins {
-    RunPins {
-        id: "run_0192f1c2-7c1e-7d3a-9a51-2f0c6d1b8e11".parse().expect("an id"),
-        tenant: "acme".parse().expect("a name"),
-        incarnation: 1,
-        workflow,
-        environment: Some("production".into()),
-        commit: "a".repeat(40).parse().expect("an id"),
-        tree: "b".repeat(40).parse().expect("an id"),
-        generation: 1,
-        trigger: Trigger { kind: TriggerKind::Manual, key: "1".into(), time: at(0) },
-        actor: Actor::User("alice".parse().expect("a name")),
-        inputs: BTreeMap::from([("day".parse().expect("a name"), json!("2026-11-23"))]),
-        inputs_digest: "sha256:0".into(),
-        secret_versions: BTreeMap::new(),
-        concurrency_key: None,
-        rerun_of: None,
-        created_at: at(0),
-    }
 }
 
 fn above(name: &str) -> Waits {

@@ -1,0 +1,70 @@
+//! What a worker needs of whoever has the queue.
+
+use async_trait::async_trait;
+
+use crate::authz::{Permit, action};
+use crate::domain::AttemptId;
+use crate::store::{Lease, LogRecord, Renewal, Report, StoreError};
+
+/// The queue as a worker sees it: the store of this machine, or a daemon elsewhere.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Leases up to `slots` attempts.
+    ///
+    /// # Errors
+    /// [`LeaseError::Unavailable`].
+    async fn claim(&self, slots: u32) -> Result<Vec<Lease>, LeaseError>;
+    /// Renews leases in one batch, one answer for each.
+    ///
+    /// # Errors
+    /// [`LeaseError::Unavailable`].
+    async fn renew(
+        &self,
+        leases: &[(Permit<action::Execute>, AttemptId)],
+    ) -> Result<Vec<Renewal>, LeaseError>;
+    /// Stores pieces of an attempt's output. A piece that is stored already under its number changes nothing.
+    ///
+    /// # Errors
+    /// [`LeaseError::Over`] if the attempt is no longer this worker's.
+    async fn append(
+        &self,
+        permit: &Permit<action::Execute>,
+        attempt: &AttemptId,
+        records: &[LogRecord],
+    ) -> Result<(), LeaseError>;
+    /// Completes an attempt; gives the attempt that it freed, leased to this worker.
+    ///
+    /// # Errors
+    /// [`LeaseError::Over`] if the attempt is no longer this worker's: nothing is recorded.
+    async fn complete(
+        &self,
+        permit: &Permit<action::Execute>,
+        attempt: &AttemptId,
+        report: Report,
+    ) -> Result<Option<Lease>, LeaseError>;
+    /// Gives back every lease of this worker: its processes are dead.
+    ///
+    /// # Errors
+    /// [`LeaseError::Unavailable`].
+    async fn abandon(&self) -> Result<u32, LeaseError>;
+}
+
+/// Why the queue does not do what a worker asks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// The attempt is another's by now, or its right has ended: stop it and report nothing.
+    #[error("the lease is over")]
+    Over,
+    /// It may go better the next time.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<StoreError> for LeaseError {
+    fn from(cause: StoreError) -> Self {
+        match cause {
+            StoreError::Stale(_) | StoreError::Denied(_) | StoreError::NotFound => Self::Over,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
