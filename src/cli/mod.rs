@@ -1,6 +1,9 @@
 //! Commands.
 
 pub mod demo;
+pub mod init;
+pub mod new;
+pub mod scaffold;
 pub mod secrets;
 
 /// Runs the command line and gives the process's exit code.
