@@ -34,8 +34,8 @@ pub struct DueRuns {
 
 /// Looks at every schedule of a tenant. `cursors` say up to which time each entry has been looked at.
 ///
-/// An entry that is seen for the first time starts at `now`: merging a schedule runs nothing before its time. While
-/// the tenant is suspended or the workflow paused, times are passed over.
+/// An entry that is seen for the first time starts at `now`: merging a schedule runs nothing before its time. While a
+/// workflow is paused, its times are passed over; while the tenant is suspended, the store skips the latest.
 #[must_use]
 pub fn due_runs(
     actual: &ActualState,
@@ -98,11 +98,13 @@ impl Look<'_> {
         };
         let Due { fires, latest, .. } = due(&cron, &zone, cursor, until, entry.catch_up, CATCH_UP_MAX);
         let Some(latest) = latest else { return };
-        if self.is_stopped(workflow) || fires.is_empty() {
+        if fires.is_empty() || self.is_paused(workflow) {
             found.fired.push(pass(latest));
             return;
         }
-        for fire in fires {
+        // The store writes down that a suspended tenant's run is skipped: once is enough.
+        let first = if self.is_suspended() { fires.len() - 1 } else { 0 };
+        for fire in fires.into_iter().skip(first) {
             let mut fired = pass(fire);
             match self.pins(workflow, entry, fire) {
                 Ok(pins) => fired.pins = Some(pins),
@@ -112,18 +114,16 @@ impl Look<'_> {
         }
     }
 
-    fn is_stopped(&self, workflow: &Workflow) -> bool {
-        let holds = |pause: &Option<&Pause>| {
-            pause.is_some_and(|pause| pause.until.is_none_or(|until| self.now < until))
-        };
-        [
-            self.actual.suspended.as_ref(),
-            self.applied.state.settings.suspend.as_ref(),
-            self.actual.pauses.get(&workflow.id),
-            workflow.paused.as_ref(),
-        ]
-        .iter()
-        .any(holds)
+    fn is_suspended(&self) -> bool {
+        self.holds(self.actual.suspended.as_ref()) || self.holds(self.applied.state.settings.suspend.as_ref())
+    }
+
+    fn is_paused(&self, workflow: &Workflow) -> bool {
+        self.holds(self.actual.pauses.get(&workflow.id)) || self.holds(workflow.paused.as_ref())
+    }
+
+    fn holds(&self, pause: Option<&Pause>) -> bool {
+        pause.is_some_and(|pause| pause.until.is_none_or(|until| self.now < until))
     }
 
     fn pins(

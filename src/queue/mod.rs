@@ -5,8 +5,10 @@
 //! people start (api), and whose turn it is among tenants, which is decided where leases are given (store).
 
 mod due;
+mod keeper;
 
 pub use due::{DueRuns, NotStarted, due_runs};
+pub use keeper::{Keeper, Pass};
 
 use crate::authz::{Permit, action};
 use crate::domain::{FreshIds, Timestamp, WorkflowId};
