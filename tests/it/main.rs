@@ -1,4 +1,6 @@
 //! Tests from outside: the real binary, the real files, one file per feature.
 
+mod compile_fail;
 mod layering;
 mod sandbox;
+mod sops;
