@@ -6,6 +6,8 @@
 mod diff;
 mod document;
 mod fields;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod guard;
 mod render;
 #[cfg(test)]
@@ -163,8 +165,11 @@ fn without_what_ended(state: &TenantState, actual: &ActualState, skipped: &mut V
     if actual.removed.is_some() {
         return next;
     }
-    next.elevations.retain(|id, _| {
-        let ended = actual.elevations_ended.contains(id);
+    let base = live_state(actual);
+    next.elevations.retain(|id, elevation| {
+        // One that ended in its place stays written and gives nothing; one that left does not come back.
+        let stayed = base.is_some_and(|base| base.elevations.get(id) == Some(elevation));
+        let ended = actual.elevations_ended.contains(id) && !stayed;
         if ended {
             skipped.push(format!("elevation `{id}` has ended and does not return: use a new id"));
         }
@@ -184,7 +189,31 @@ fn without_what_ended(state: &TenantState, actual: &ActualState, skipped: &mut V
     next
 }
 
+/// Everything that a plan takes away from an actual state, also what was too much to be taken ahead.
+///
+/// Whoever applies the plan as a whole ends these rights with it.
+#[must_use]
+pub fn rights_that_end(plan: &Plan, actual: &ActualState) -> Removals {
+    match (live_state(actual), &plan.next) {
+        (base, Some(next)) => everything_taken(base, next, actual),
+        (Some(base), None) => Removals {
+            grants: base.grants.iter().cloned().collect(),
+            elevations: base.elevations.keys().cloned().collect(),
+            ..Removals::default()
+        },
+        (None, None) => Removals::default(),
+    }
+}
+
 fn removals_between(base: Option<&TenantState>, next: &TenantState, actual: &ActualState) -> Removals {
+    let mut removals = everything_taken(base, next, actual);
+    if let Some(base) = base {
+        removals.grants = keeping_owner_and_operator(base, removals.grants);
+    }
+    removals
+}
+
+fn everything_taken(base: Option<&TenantState>, next: &TenantState, actual: &ActualState) -> Removals {
     let revoked = next.secrets.values().flat_map(|secret| {
         let revoked = secret.versions.iter().filter(|version| version.state == VersionState::Revoked);
         revoked.map(|version| (secret.name.clone(), version.id.clone()))
@@ -193,8 +222,7 @@ fn removals_between(base: Option<&TenantState>, next: &TenantState, actual: &Act
     let mut removals =
         Removals { revoked: revoked.filter(|version| !known(version)).collect(), ..Removals::default() };
     let Some(base) = base else { return removals };
-    let gone = base.grants.difference(&next.grants).cloned().collect();
-    removals.grants = keeping_owner_and_operator(base, gone);
+    removals.grants = base.grants.difference(&next.grants).cloned().collect();
     removals.elevations =
         base.elevations.keys().filter(|id| !next.elevations.contains_key(*id)).cloned().collect();
     for (group, members) in &base.groups {
