@@ -1,1 +1,3 @@
 //! A tree of files to a desired state and diagnostics.
+
+pub mod report;
