@@ -2,5 +2,7 @@
 
 mod compile_fail;
 mod layering;
+mod pages;
 mod sandbox;
 mod sops;
+mod tour;
