@@ -8,7 +8,7 @@ use crate::yaml::Problem;
 pub enum SopsError {
     /// The text is no YAML within its budget.
     #[error("not a readable YAML file: {0}")]
-    Yaml(#[from] Problem),
+    Yaml(#[from] Box<Problem>),
     /// The text is another store's.
     #[error("a SOPS file of the {0} store: only YAML files are read in this version")]
     Store(&'static str),

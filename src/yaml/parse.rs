@@ -9,7 +9,7 @@ use super::place::Places;
 use super::{Budget, Comment, Document, Kind, Node, Style};
 use crate::domain::{Position, Span};
 
-/// Why a text is no tree, and where.
+/// Why a text is no tree, and where. Handed on in a box: it is larger than what it replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What is wrong.
@@ -105,7 +105,7 @@ impl std::error::Error for Problem {}
 ///
 /// # Errors
 /// The first problem found: the text's bytes before its grammar, its grammar in written order.
-pub fn parse(bytes: &[u8], budget: &Budget) -> Result<Vec<Document>, Problem> {
+pub fn parse(bytes: &[u8], budget: &Budget) -> Result<Vec<Document>, Box<Problem>> {
     if bytes.len() > budget.bytes_max {
         let start = Position { offset: 0, line: 1, column: 1 };
         return Err(problem(ProblemKind::TooManyBytes { max: budget.bytes_max }, Span { start, end: start }));
@@ -122,11 +122,11 @@ pub fn parse(bytes: &[u8], budget: &Budget) -> Result<Vec<Document>, Problem> {
     Builder::new(&places, budget).run()
 }
 
-fn problem(kind: ProblemKind, span: Span) -> Problem {
-    Problem { kind, span, related: None }
+fn problem(kind: ProblemKind, span: Span) -> Box<Problem> {
+    Box::new(Problem { kind, span, related: None })
 }
 
-fn check_characters(places: &Places<'_>) -> Result<(), Problem> {
+fn check_characters(places: &Places<'_>) -> Result<(), Box<Problem>> {
     let text = places.text();
     // Plain ASCII without controls is the common case and is checked by bytes.
     let suspicious = |byte: u8| matches!(byte, 0..=8 | 11 | 12 | 14..=31 | 127..);
@@ -149,7 +149,7 @@ fn check_characters(places: &Places<'_>) -> Result<(), Problem> {
 }
 
 /// Git's markers stand at the start of a line, where no value of a mapping can.
-fn check_conflicts(places: &Places<'_>) -> Result<(), Problem> {
+fn check_conflicts(places: &Places<'_>) -> Result<(), Box<Problem>> {
     let mut offset = 0;
     for line in places.text().split_inclusive('\n') {
         let marker = ["<<<<<<<", ">>>>>>>", "|||||||"].iter().any(|marker| {
@@ -222,7 +222,7 @@ impl<'p, 't> Builder<'p, 't> {
         }
     }
 
-    fn run(mut self) -> Result<Vec<Document>, Problem> {
+    fn run(mut self) -> Result<Vec<Document>, Box<Problem>> {
         let mut parser = Parser::new_from_str(self.places.text());
         while let Some(next) = parser.next_event() {
             let (event, at) = next.map_err(|error| self.scan_problem(&error))?;
@@ -236,7 +236,7 @@ impl<'p, 't> Builder<'p, 't> {
         Ok(self.documents)
     }
 
-    fn event(&mut self, event: Event<'_>, start: usize, end: usize) -> Result<(), Problem> {
+    fn event(&mut self, event: Event<'_>, start: usize, end: usize) -> Result<(), Box<Problem>> {
         let mut reached = end;
         match event {
             Event::DocumentStart(explicit) => {
@@ -266,7 +266,7 @@ impl<'p, 't> Builder<'p, 't> {
         anchor: usize,
         tag: Option<&Tag>,
         key: Option<Option<Node>>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Box<Problem>> {
         let own = if key.is_some() { "map" } else { "seq" };
         if let Some(tag) = tag
             && own_tag(tag) != Some(own)
@@ -284,7 +284,7 @@ impl<'p, 't> Builder<'p, 't> {
         Ok(())
     }
 
-    fn close(&mut self, start: usize, end: usize) -> Result<(), Problem> {
+    fn close(&mut self, start: usize, end: usize) -> Result<(), Box<Problem>> {
         // INVARIANT: the scanner's events are balanced; an end without a start would be its fault.
         let Some(frame) = self.stack.pop() else { return Ok(()) };
         let bracket = matches!(self.places.text().as_bytes().get(start), Some(b']' | b'}')) && end > start;
@@ -311,7 +311,7 @@ impl<'p, 't> Builder<'p, 't> {
         tag: Option<&Tag>,
         start: usize,
         end: usize,
-    ) -> Result<usize, Problem> {
+    ) -> Result<usize, Box<Problem>> {
         self.count(1, start, end)?;
         let tag = match tag {
             None => None,
@@ -382,7 +382,7 @@ impl<'p, 't> Builder<'p, 't> {
         }
     }
 
-    fn alias(&mut self, id: usize, start: usize, end: usize) -> Result<(), Problem> {
+    fn alias(&mut self, id: usize, start: usize, end: usize) -> Result<(), Box<Problem>> {
         self.aliases += 1;
         let max = self.budget.aliases_max;
         if self.aliases > max {
@@ -405,7 +405,7 @@ impl<'p, 't> Builder<'p, 't> {
     }
 
     /// Puts a finished node where it belongs and remembers it if it has an anchor.
-    fn place(&mut self, node: Node, anchor: usize, nodes: usize, height: usize) -> Result<(), Problem> {
+    fn place(&mut self, node: Node, anchor: usize, nodes: usize, height: usize) -> Result<(), Box<Problem>> {
         if anchor != 0 {
             let (start, end) = (node.span.start.offset, node.span.end.offset);
             // The copy that aliases are made from counts as well: anchors inside anchors add up.
@@ -439,7 +439,7 @@ impl<'p, 't> Builder<'p, 't> {
         self.documents.push(Document { root, comments: found });
     }
 
-    fn count(&mut self, nodes: usize, start: usize, end: usize) -> Result<(), Problem> {
+    fn count(&mut self, nodes: usize, start: usize, end: usize) -> Result<(), Box<Problem>> {
         self.nodes = self.nodes.saturating_add(nodes);
         let max = self.budget.nodes_max;
         if self.nodes > max {
@@ -448,7 +448,7 @@ impl<'p, 't> Builder<'p, 't> {
         Ok(())
     }
 
-    fn count_bytes(&mut self, bytes: usize, start: usize, end: usize) -> Result<(), Problem> {
+    fn count_bytes(&mut self, bytes: usize, start: usize, end: usize) -> Result<(), Box<Problem>> {
         self.alias_bytes = self.alias_bytes.saturating_add(bytes);
         let max = self.budget.bytes_max;
         if self.alias_bytes > max {
@@ -457,11 +457,11 @@ impl<'p, 't> Builder<'p, 't> {
         Ok(())
     }
 
-    fn too_deep(&self, start: usize, end: usize) -> Problem {
+    fn too_deep(&self, start: usize, end: usize) -> Box<Problem> {
         problem(ProblemKind::TooDeep { max: self.budget.depth_max }, self.places.span(start, end))
     }
 
-    fn custom_tag(&self, tag: &Tag, start: usize, end: usize) -> Problem {
+    fn custom_tag(&self, tag: &Tag, start: usize, end: usize) -> Box<Problem> {
         let source = self.places.text();
         // As written, where it can be found; an anchor may stand before it.
         let range = source[start..end.max(start)].find('!').map_or((start, end), |at| {
@@ -475,7 +475,7 @@ impl<'p, 't> Builder<'p, 't> {
         problem(ProblemKind::CustomTag(name), self.places.span(range.0, range.1))
     }
 
-    fn scan_problem(&self, error: &ScanError) -> Problem {
+    fn scan_problem(&self, error: &ScanError) -> Box<Problem> {
         let offset = self.places.offset(error.marker().index());
         let source = self.places.text();
         let line_start = source[..offset].rfind('\n').map_or(0, |at| at + 1);
@@ -603,12 +603,12 @@ fn comments(
     let mut at = from;
     let mut ranges = opaque.iter().copied().skip_while(|(_, end)| *end <= from).peekable();
     while at < to {
-        if let Some((start, end)) = ranges.peek().copied() {
-            if at >= start {
-                at = at.max(end);
-                ranges.next();
-                continue;
-            }
+        if let Some((start, end)) = ranges.peek().copied()
+            && at >= start
+        {
+            at = at.max(end);
+            ranges.next();
+            continue;
         }
         if bytes[at] == b'#' && (at == 0 || bytes[at - 1].is_ascii_whitespace()) {
             let line = &places.text()[at..];

@@ -11,7 +11,7 @@ use crate::yaml::{self, Budget, Node, Problem, written};
 pub enum IndexError {
     /// The file is no YAML.
     #[error("{0}")]
-    Yaml(#[from] Problem),
+    Yaml(#[from] Box<Problem>),
     /// The version is there already.
     #[error("`{0}` has a version `{1}` already: versions are never overwritten")]
     Exists(SecretName, VersionId),
