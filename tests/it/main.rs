@@ -1,4 +1,10 @@
 //! Tests from outside: the real binary, the real files, one file per feature.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests from outside read files, start programs, say what is missing, and may fail where they stand"
+)]
 
 mod compile_fail;
 mod layering;
