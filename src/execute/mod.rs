@@ -8,6 +8,8 @@
 
 mod attempt;
 mod capture;
+#[cfg(test)]
+mod flow_tests;
 mod hold;
 mod leases;
 mod masking;
