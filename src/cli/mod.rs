@@ -1,17 +1,244 @@
-//! Commands.
+//! Commands: the tree of them, and how each ends.
+//!
+//! A command reads its arguments, asks the rooms below and prints; it decides nothing itself. Data goes to
+//! standard output, everything else to standard error.
 
 pub mod demo;
+mod door;
+mod ending;
 pub mod init;
+mod inside;
+mod looking;
+mod naming;
 pub mod new;
+mod page;
 pub mod scaffold;
 pub mod secrets;
+mod steering;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::domain::Timestamp;
+
+pub use door::ReachArgs;
+pub use ending::{Ending, finish};
+
+/// The commands by what they need. A test keeps it complete.
+const HELP: &str = "\
+{name} {version}: {about}
+
+{usage-heading} {usage}
+
+Try it:
+  demo        Shows the whole flow on an example repository
+
+In a repository, without a daemon:
+  init        Begins a repository
+  new         Adds a tenant or a workflow that passes validation
+  people      Adds a person
+  secrets     Makes, lists, rotates, revokes and decrypts secrets
+
+With a daemon:
+  status      Shows where every tenant stands with the head of the branch
+  runs        Lists runs, newest first
+  show        Shows one run: what it was made from, how it went, what it used
+  logs        Prints what the steps of a run wrote
+  start       Starts a workflow by hand
+  rerun       Runs a run again
+  cancel      Asks for the end of a run
+  pause       Lets runs of a tenant or workflow wait for a time
+  resume      Ends a pause or a suspension
+  suspend     Lets nothing of a tenant start
+  pin         Holds a tenant's code at an older commit for a time
+  release     Lets go what is held
+  completion  Prints the completion of a shell
+
+Options:
+{options}
+Exit codes: 0 done; 1 the answer is no; 2 wrong command line; 3 could not. `tenantry COMMAND --help` says more.";
+
+/// The arguments of the program.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tenantry",
+    version,
+    about = "GitOps for multi-tenant internal automations",
+    help_template = HELP,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the whole flow on an example repository
+    Demo(demo::DemoArgs),
+    /// Begins a repository
+    Init(init::InitArgs),
+    /// Adds a tenant or a workflow that passes validation
+    New(new::NewArgs),
+    /// Adds a person
+    People(new::PeopleArgs),
+    /// Makes, lists, rotates, revokes and decrypts secrets
+    Secrets(secrets::SecretsArgs),
+    /// Shows where every tenant stands with the head of the branch
+    Status(looking::StatusArgs),
+    /// Lists runs, newest first
+    Runs(looking::RunsArgs),
+    /// Shows one run: what it was made from, how it went, what it used
+    Show(looking::ShowArgs),
+    /// Prints what the steps of a run wrote
+    Logs(looking::LogsArgs),
+    /// Starts a workflow by hand
+    Start(steering::StartArgs),
+    /// Runs a run again
+    Rerun(steering::RerunArgs),
+    /// Asks for the end of a run
+    Cancel(steering::CancelArgs),
+    /// Lets runs of a tenant or workflow wait for a time
+    Pause(steering::PauseArgs),
+    /// Ends a pause or a suspension
+    Resume(steering::ResumeArgs),
+    /// Lets nothing of a tenant start
+    Suspend(steering::SuspendArgs),
+    /// Holds a tenant's code at an older commit for a time
+    Pin(steering::PinArgs),
+    /// Lets go what is held
+    Release(steering::ReleaseArgs),
+    /// Prints the completion of a shell
+    Completion(CompletionArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum)]
+    shell: clap_complete::Shell,
+}
 
 /// Runs the command line and gives the process's exit code.
-pub fn main() -> std::process::ExitCode {
+pub fn main() -> ExitCode {
     // The sandbox's helper is this program too. It must stay one small thread, so it turns off here, before
     // anything is read, started or allocated that it does not need.
     if crate::sandbox::is_helper(std::env::args_os()) {
         return crate::sandbox::helper::main();
     }
-    std::process::ExitCode::SUCCESS
+    // In the sandbox the program goes by other names and has no commands.
+    if let Some(code) = inside::main(std::env::args_os()) {
+        return code;
+    }
+    match Arguments::try_parse() {
+        Ok(arguments) => run(arguments.command),
+        Err(error) => {
+            let _ = error.print();
+            ExitCode::from(usage_code(&error, std::env::args().nth(1).as_deref()))
+        }
+    }
+}
+
+/// The exit code of a command line that is not understood, or that only asks for help. For `plan` 2 means that
+/// there are changes, so its wrong command line is 1.
+fn usage_code(error: &clap::Error, command: Option<&str>) -> u8 {
+    match (error.use_stderr(), command) {
+        (false, _) => 0,
+        (true, Some("plan")) => 1,
+        (true, _) => 2,
+    }
+}
+
+fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::New(args) => new::run(&args),
+        Command::People(args) => new::run_people(&args),
+        Command::Secrets(args) => run_secrets(&args),
+        Command::Status(args) => asking(looking::status(&args)),
+        Command::Runs(args) => asking(looking::runs(&args)),
+        Command::Show(args) => asking(looking::show(&args)),
+        Command::Logs(args) => asking(looking::logs(&args)),
+        Command::Start(args) => asking(steering::start(&args)),
+        Command::Rerun(args) => asking(steering::rerun(&args)),
+        Command::Cancel(args) => asking(steering::cancel(&args)),
+        Command::Pause(args) => asking(steering::pause(&args)),
+        Command::Resume(args) => asking(steering::resume(&args)),
+        Command::Suspend(args) => asking(steering::suspend(&args)),
+        Command::Pin(args) => asking(steering::pin(&args)),
+        Command::Release(args) => asking(steering::release(&args)),
+        Command::Completion(args) => {
+            let mut text = Vec::new();
+            clap_complete::generate(args.shell, &mut Arguments::command(), "tenantry", &mut text);
+            page::line(String::from_utf8_lossy(&text).trim_end());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Runs a command that asks and waits: one thread is enough.
+fn asking(work: impl Future<Output = Result<(), Ending>>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => finish(runtime.block_on(work)),
+        Err(error) => finish(Err(Ending::could_not(error))),
+    }
+}
+
+/// `secrets revoke` with a reason goes to the daemon and counts at once; without one it changes the work tree.
+fn run_secrets(args: &secrets::SecretsArgs) -> ExitCode {
+    if let secrets::SecretsCommand::Revoke(revoke) = &args.command
+        && let Some(reason) = &revoke.reason
+    {
+        let secrets::SecretPath { tenant, name } = &revoke.secret;
+        return asking(steering::revoke(&revoke.reach, tenant, name, &revoke.version, reason));
+    }
+    let done = secrets::run(args, now());
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), &done.out);
+    anstream::eprint!("{}", done.said);
+    ExitCode::from(done.code)
+}
+
+/// Now, by this machine's clock.
+#[expect(clippy::disallowed_methods, reason = "the command line is where a person's now comes from")]
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_of_commands_is_sound_and_the_help_names_each() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        for one in command.get_subcommands().filter(|one| !one.is_hide_set()) {
+            let about = one.get_about().map(ToString::to_string).unwrap_or_default();
+            let line = format!("  {:<11} {about}\n", one.get_name());
+            assert!(HELP.contains(&line), "the help lacks `{line}`");
+            assert!(!about.ends_with('.'), "{about}");
+        }
+    }
+
+    #[track_caller]
+    fn check(line: &str, want: u8) {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let error = Arguments::try_parse_from(&arguments).expect_err(line);
+        assert_eq!(usage_code(&error, arguments.get(1).copied()), want, "{line}");
+    }
+
+    #[test]
+    fn a_wrong_command_line_has_its_own_exit_code() {
+        check("tenantry", 2);
+        check("tenantry nonsense", 2);
+        check("tenantry status --format xml", 2);
+        check("tenantry pause acme", 2);
+        check("tenantry start acme", 2);
+        check("tenantry --help", 0);
+        check("tenantry --version", 0);
+    }
 }

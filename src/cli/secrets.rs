@@ -112,6 +112,12 @@ pub struct RevokeArgs {
     pub secret: SecretPath,
     /// The version
     pub version: VersionId,
+    /// Why; with a reason the running daemon revokes it at once, without one the work tree is changed
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// The daemon.
+    #[command(flatten)]
+    pub reach: super::ReachArgs,
     /// The repository.
     #[command(flatten)]
     pub repository: RepositoryArgs,

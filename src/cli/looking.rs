@@ -1,0 +1,369 @@
+//! `status`, `runs`, `show`, `logs`: what everybody may see who may view a tenant.
+
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+
+use super::door::{Door, ReachArgs, escaped};
+use super::page::{self, Format, FormatArgs, coloured, columns, short_commit, shown, text, took};
+use super::{Ending, naming};
+use crate::client::Question;
+use crate::domain::{StepId, TenantId};
+
+/// The options of `tenantry status`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Only this tenant, with what is wrong with its files
+    pub tenant: Option<TenantId>,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Where every tenant stands with the head of the branch.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn status(args: &StatusArgs) -> Result<(), Ending> {
+    let door = Door::to_look(&args.reach).await?;
+    let target = match &args.tenant {
+        Some(tenant) => format!("/api/v1/tenants/{tenant}/status"),
+        None => "/api/v1/fleet".to_owned(),
+    };
+    let document = door.ask(Question::get(target)).await?;
+    match args.format.format {
+        Format::Json => page::json(&document),
+        Format::Human => human_status(&document, args.tenant.is_some()),
+    }
+    Ok(())
+}
+
+fn human_status(document: &Value, whole: bool) {
+    let source = &document["source"];
+    page::line(&format!(
+        "source   {} at {} (fetched {})",
+        coloured(text(source, "state")),
+        short_commit(source, "head"),
+        text(source, "fetched_at")
+    ));
+    if let Some(message) = source["message"].as_str() {
+        page::line(&format!("         {}", shown(message)));
+    }
+    let platform = &document["platform"];
+    if platform.is_object()
+        && text(platform, "status") != "applied"
+        && text(platform, "status") != "unchanged"
+    {
+        page::line(&format!("platform {}", coloured(text(platform, "status"))));
+        findings(platform);
+    }
+    let empty = Vec::new();
+    let tenants = document["tenants"].as_array().unwrap_or(&empty);
+    if tenants.is_empty() {
+        page::line("no tenants that you may see");
+        return;
+    }
+    let rows: Vec<Vec<String>> = tenants
+        .iter()
+        .map(|tenant| {
+            let conditions: Vec<String> = tenant["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|condition| is_notable(condition))
+                .map(|condition| shown(text(condition, "message")))
+                .collect();
+            vec![
+                text(tenant, "tenant").to_owned(),
+                coloured(text(tenant, "status")),
+                short_commit(tenant, "last_applied_commit"),
+                short_commit(tenant, "last_attempted_commit"),
+                tenant["applied_generation"].to_string(),
+                conditions.join("; "),
+            ]
+        })
+        .collect();
+    page::line("");
+    page::line(&columns(&["TENANT", "STATUS", "APPLIED", "TRIED", "GENERATION", ""], &rows));
+    for tenant in tenants {
+        for held in tenant["held"].as_array().into_iter().flatten() {
+            let missing: Vec<_> =
+                held["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            page::line(&format!(
+                "{}: held ({}): {}: needs {}",
+                text(tenant, "tenant"),
+                text(held, "reason"),
+                shown(text(held, "edge")),
+                shown(&missing.join(", "))
+            ));
+        }
+        if whole {
+            findings(tenant);
+        }
+    }
+}
+
+/// Conditions that are good news when they hold and bad when they do not, and the other way round.
+fn is_notable(condition: &Value) -> bool {
+    let holds = condition["status"].as_bool().unwrap_or_default();
+    match text(condition, "type") {
+        "Ready" | "Runnable" | "SecretsReadable" => !holds,
+        _ => holds,
+    }
+}
+
+fn findings(tenant: &Value) {
+    for finding in tenant["findings"].as_array().into_iter().flatten() {
+        page::line(&format!(
+            "{}[{}]: {}\n --> {}:{}:{}",
+            text(finding, "severity"),
+            text(finding, "rule"),
+            shown(text(finding, "message")),
+            shown(text(finding, "path")),
+            finding["line"],
+            finding["column"]
+        ));
+        if let Some(help) = finding["help"].as_str() {
+            page::line(&format!("  = help: {}", shown(help)));
+        }
+    }
+}
+
+/// The options of `tenantry runs`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunsArgs {
+    /// Only of this tenant
+    pub tenant: Option<TenantId>,
+    /// Only of this workflow
+    #[arg(long, value_name = "W")]
+    pub workflow: Option<String>,
+    /// Only of this commit, its full id
+    #[arg(long, value_name = "C")]
+    pub commit: Option<String>,
+    /// Only those that failed
+    #[arg(long)]
+    pub failed: bool,
+    /// At most so many, newest first
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// Only those before this run: the `next` of the page before
+    #[arg(long, value_name = "RUN")]
+    pub before: Option<String>,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Lists runs, newest first.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn runs(args: &RunsArgs) -> Result<(), Ending> {
+    let door = Door::to_look(&args.reach).await?;
+    let mut target = match &args.tenant {
+        Some(tenant) => format!("/api/v1/tenants/{tenant}/runs?limit={}", args.limit),
+        None => format!("/api/v1/runs?limit={}", args.limit),
+    };
+    for (name, value) in [("workflow", &args.workflow), ("commit", &args.commit), ("before", &args.before)] {
+        if let Some(value) = value {
+            target.push_str(&format!("&{name}={}", escaped(value)));
+        }
+    }
+    if args.failed {
+        target.push_str("&failed=true");
+    }
+    let document = door.ask(Question::get(target)).await?;
+    match args.format.format {
+        Format::Json => page::json(&document),
+        Format::Human => human_runs(&document),
+    }
+    Ok(())
+}
+
+fn human_runs(document: &Value) {
+    let empty = Vec::new();
+    let runs = document["runs"].as_array().unwrap_or(&empty);
+    if runs.is_empty() {
+        page::line("no runs");
+        return;
+    }
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|run| {
+            vec![
+                text(run, "id").to_owned(),
+                format!("{}/{}", text(run, "tenant"), text(run, "workflow")),
+                coloured(run["outcome"].as_str().unwrap_or(text(run, "state"))),
+                text(&run["trigger"], "kind").to_owned(),
+                short_commit(run, "commit"),
+                text(run, "created_at").to_owned(),
+                took(run, "started_at", "ended_at"),
+            ]
+        })
+        .collect();
+    page::line(&columns(&["RUN", "WORKFLOW", "OUTCOME", "TRIGGER", "COMMIT", "CREATED", "TOOK"], &rows));
+}
+
+/// Names one run, and how to show it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ShowArgs {
+    /// A full id, its last 6 or more characters, or TENANT/WORKFLOW for the latest
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Shows one run: what it was made from, how it went, what it used.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn show(args: &ShowArgs) -> Result<(), Ending> {
+    let door = Door::to_look(&args.reach).await?;
+    let chosen = naming::resolve(&door, &args.run, false).await?;
+    let target = format!("/api/v1/tenants/{}/runs/{}", chosen.tenant, chosen.run);
+    let document = door.ask(Question::get(target)).await?;
+    match args.format.format {
+        Format::Json => page::json(&document),
+        Format::Human => human_run(&document["run"]),
+    }
+    Ok(())
+}
+
+fn human_run(run: &Value) {
+    let fact = |name: &str, value: &str| page::line(&format!("{name:<10} {value}"));
+    fact("run", text(run, "id"));
+    fact("workflow", &format!("{}/{}", text(run, "tenant"), text(run, "workflow")));
+    fact("outcome", &coloured(run["outcome"].as_str().unwrap_or(text(run, "state"))));
+    if let Some(reason) = run["reason"].as_str() {
+        fact("reason", &shown(reason));
+    }
+    fact("trigger", &format!("{} {}", text(&run["trigger"], "kind"), shown(text(&run["trigger"], "key"))));
+    fact("actor", text(run, "actor"));
+    fact("commit", text(run, "commit"));
+    fact("tree", text(run, "tree"));
+    if let Some(environment) = run["environment"].as_str() {
+        fact("env", environment);
+    }
+    if let Some(first) = run["rerun_of"].as_str() {
+        fact("rerun of", first);
+    }
+    fact("created", text(run, "created_at"));
+    fact("took", &took(run, "started_at", "ended_at"));
+    fact("inputs", text(run, "inputs_digest"));
+    for (path, blob) in run["scripts"].as_object().into_iter().flatten() {
+        fact("script", &format!("{} {}", blob.as_str().unwrap_or_default(), shown(path)));
+    }
+    for secret in run["secrets_used"].as_array().into_iter().flatten() {
+        fact("secret", secret.as_str().unwrap_or_default());
+    }
+    let rows: Vec<Vec<String>> = run["steps"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|step| {
+            let item = step["item"].as_u64().map(|item| format!("[{item}]")).unwrap_or_default();
+            let exit = match (step["exit"]["kind"].as_str(), step["exit"]["code"].as_i64()) {
+                (Some("exited"), Some(code)) => format!("code {code}"),
+                (Some(kind), _) => kind.to_owned(),
+                (None, _) => String::new(),
+            };
+            vec![
+                format!("{}{item}", text(step, "id")),
+                step["attempt"].to_string(),
+                coloured(step["outcome"].as_str().unwrap_or(text(step, "state"))),
+                exit,
+                took(step, "started_at", "ended_at"),
+                step["log_bytes"].to_string(),
+                step["reason"].as_str().map(shown).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    page::line("");
+    page::line(&columns(&["STEP", "ATTEMPT", "OUTCOME", "EXIT", "TOOK", "LOG BYTES", ""], &rows));
+}
+
+/// The options of `tenantry logs`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogsArgs {
+    /// A full id, its last 6 or more characters, or TENANT/WORKFLOW for the latest
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Goes on until the run ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only of this step
+    #[arg(long, value_name = "S")]
+    pub step: Option<StepId>,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Prints what the steps of a run wrote, redacted; standard error of the script is printed here too.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn logs(args: &LogsArgs) -> Result<(), Ending> {
+    let door = Door::to_look(&args.reach).await?;
+    let chosen = naming::resolve(&door, &args.run, false).await?;
+    let mut target = format!(
+        "/api/v1/tenants/{}/runs/{}/logs?follow={}",
+        chosen.tenant,
+        chosen.run,
+        args.follow && door.is_daemon()
+    );
+    if let Some(step) = &args.step {
+        target.push_str(&format!("&step={step}"));
+    }
+    let answer = door.stream(Question::get(target)).await?;
+    if answer.status >= 400 {
+        answer.document().await?;
+        return Ok(());
+    }
+    let (mut body, mut rest) = (answer.body, Vec::new());
+    let mut printer = Printer { format: args.format.format, last: None };
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Ending::CouldNot(format!("the daemon broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        rest.extend_from_slice(&data);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            printer.record(&line);
+        }
+    }
+    Ok(())
+}
+
+struct Printer {
+    format: Format,
+    last: Option<String>,
+}
+
+impl Printer {
+    /// Prints one record; a heading where another attempt begins.
+    fn record(&mut self, line: &[u8]) {
+        let Ok(record) = serde_json::from_slice::<Value>(line) else { return };
+        if self.format == Format::Json {
+            page::line(&record.to_string());
+            return;
+        }
+        let item = record["item"].as_u64().map(|item| format!("[{item}]")).unwrap_or_default();
+        let heading = format!("{}{item}#{}", text(&record, "step"), record["attempt"]);
+        if self.last.as_ref() != Some(&heading) {
+            page::line(&format!("\u{1b}[1m── {heading}\u{1b}[0m"));
+            self.last = Some(heading);
+        }
+        let said = text(&record, "text");
+        for part in said.strip_suffix('\n').unwrap_or(said).split('\n') {
+            match text(&record, "stream") {
+                "system" => page::line(&format!("\u{1b}[2m── {}\u{1b}[0m", shown(part))),
+                _ => page::line(&shown(part.strip_suffix('\r').unwrap_or(part))),
+            }
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! `start`, `rerun`, `cancel`, `pause`, `resume`, `suspend`, `pin`, `release`: what needs a daemon and a right.
+
+use serde_json::{Map, Value, json};
+
+use super::door::{Door, ReachArgs};
+use super::naming::{self, TenantOrWorkflow, WorkflowName};
+use super::page::{self, Format, FormatArgs};
+use super::{Ending, now};
+use crate::client::Question;
+use crate::domain::{SecretName, TenantId, VersionId};
+
+/// The options of `tenantry start`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StartArgs {
+    /// The workflow, as TENANT/WORKFLOW
+    #[arg(value_name = "TENANT/WORKFLOW")]
+    pub workflow: WorkflowName,
+    /// An input; the value is read as JSON where its type is not text
+    #[arg(long = "input", value_name = "NAME=VALUE")]
+    pub inputs: Vec<String>,
+    /// Checks the inputs and says what would start
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Starts at most one run for each key, however often it is asked
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Starts a workflow by hand.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn start(args: &StartArgs) -> Result<(), Ending> {
+    let door = Door::daemon(&args.reach).await?;
+    let WorkflowName { tenant, workflow } = &args.workflow;
+    let document = door.ask(Question::get(format!("/api/v1/tenants/{tenant}/workflows"))).await?;
+    let declared = document["workflows"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|one| one["workflow"] == workflow.as_str())
+        .map(|one| one["inputs"].clone())
+        .unwrap_or_default();
+    let inputs = inputs(&args.inputs, &declared)?;
+    let mut question = Question::post(
+        format!("/api/v1/tenants/{tenant}/workflows/{workflow}/start"),
+        json!({ "inputs": inputs, "dry_run": args.dry_run }),
+    );
+    question.key.clone_from(&args.key);
+    started(&door.ask(question).await?, args.format.format);
+    Ok(())
+}
+
+/// Reads `NAME=VALUE` by the types that the workflow declares; an undeclared one stays text and is refused later.
+///
+/// # Errors
+/// A usage error that names the input, never its value.
+pub fn inputs(given: &[String], declared: &Value) -> Result<Map<String, Value>, Ending> {
+    let mut inputs = Map::new();
+    for one in given {
+        let (name, text) =
+            one.split_once('=').ok_or_else(|| Ending::Usage("an input is written NAME=VALUE".to_owned()))?;
+        let value = match declared[name]["value_type"].as_str() {
+            None | Some("string") => Value::String(text.to_owned()),
+            Some(kind) => serde_json::from_str(text)
+                .map_err(|_| Ending::Usage(format!("input `{name}` is not of type {kind}")))?,
+        };
+        if inputs.insert(name.to_owned(), value).is_some() {
+            return Err(Ending::Usage(format!("input `{name}` is given twice")));
+        }
+    }
+    Ok(inputs)
+}
+
+fn started(document: &Value, format: Format) {
+    match format {
+        Format::Json => page::json(document),
+        Format::Human if document["dry_run"] == true => {
+            page::line(&format!("would start at {}", page::short_commit(document, "commit")));
+        }
+        Format::Human => page::line(page::text(document, "run")),
+    }
+    if document["known"] == true {
+        anstream::eprintln!("this key has started that run before");
+    }
+}
+
+/// The options of `tenantry rerun`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RerunArgs {
+    /// A full id, its last 6 or more characters, or TENANT/WORKFLOW for the latest that failed
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// `applied` takes the code now in force instead of the run's own
+    #[arg(long, value_name = "WHICH", value_parser = ["applied"])]
+    pub at: Option<String>,
+    /// Starts at most one run for each key, however often it is asked
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Runs a run again.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn rerun(args: &RerunArgs) -> Result<(), Ending> {
+    let door = Door::daemon(&args.reach).await?;
+    let chosen = naming::resolve(&door, &args.run, true).await?;
+    let target = format!("/api/v1/tenants/{}/runs/{}/rerun", chosen.tenant, chosen.run);
+    let body = args.at.as_ref().map_or_else(|| json!({}), |at| json!({ "at": at }));
+    let mut question = Question::post(target, body);
+    question.key.clone_from(&args.key);
+    started(&door.ask(question).await?, args.format.format);
+    Ok(())
+}
+
+/// The options of `tenantry cancel`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CancelArgs {
+    /// A full id, its last 6 or more characters, or TENANT/WORKFLOW for the latest
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Why
+    #[arg(long)]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    reach: ReachArgs,
+}
+
+/// Asks for the end of a run.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn cancel(args: &CancelArgs) -> Result<(), Ending> {
+    let door = Door::daemon(&args.reach).await?;
+    let chosen = naming::resolve(&door, &args.run, false).await?;
+    let target = format!("/api/v1/tenants/{}/runs/{}/cancel", chosen.tenant, chosen.run);
+    door.ask(Question::post(target, json!({ "reason": args.reason }))).await?;
+    page::line(&format!("cancelling {}", chosen.run));
+    Ok(())
+}
+
+/// The options of `tenantry pause`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PauseArgs {
+    /// The tenant, or one workflow as TENANT/WORKFLOW
+    #[arg(value_name = "TENANT[/WORKFLOW]")]
+    pub target: TenantOrWorkflow,
+    /// Why
+    #[arg(long)]
+    pub reason: String,
+    /// When it lets itself go: a time, or a length such as 4h
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub until: String,
+    #[command(flatten)]
+    reach: ReachArgs,
+}
+
+/// Lets runs wait unleased for a time.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn pause(args: &PauseArgs) -> Result<(), Ending> {
+    let until = naming::until(&args.until, now())?;
+    let door = Door::daemon(&args.reach).await?;
+    let TenantOrWorkflow { tenant, workflow } = &args.target;
+    let target = match workflow {
+        Some(workflow) => format!("/api/v1/tenants/{tenant}/workflows/{workflow}/pause"),
+        None => format!("/api/v1/tenants/{tenant}/suspend"),
+    };
+    door.ask(Question::post(target, json!({ "reason": args.reason, "until": until }))).await?;
+    page::line(&format!("paused until {until}"));
+    Ok(())
+}
+
+/// The options of `tenantry resume`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ResumeArgs {
+    /// The tenant, or one workflow as TENANT/WORKFLOW
+    #[arg(value_name = "TENANT[/WORKFLOW]")]
+    pub target: TenantOrWorkflow,
+    #[command(flatten)]
+    reach: ReachArgs,
+}
+
+/// Ends a pause or a suspension by command.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn resume(args: &ResumeArgs) -> Result<(), Ending> {
+    let door = Door::daemon(&args.reach).await?;
+    let TenantOrWorkflow { tenant, workflow } = &args.target;
+    let target = match workflow {
+        Some(workflow) => format!("/api/v1/tenants/{tenant}/workflows/{workflow}/resume"),
+        None => format!("/api/v1/tenants/{tenant}/resume"),
+    };
+    door.ask(Question::post(target, json!({}))).await?;
+    page::line("resumed");
+    Ok(())
+}
+
+/// The options of `tenantry suspend`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SuspendArgs {
+    /// The tenant
+    pub tenant: TenantId,
+    /// Why
+    #[arg(long)]
+    pub reason: String,
+    /// When it lets itself go: a time, or a length such as 4h [default: stays]
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    #[command(flatten)]
+    reach: ReachArgs,
+}
+
+/// Suspends a tenant: nothing of it starts until it is resumed.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn suspend(args: &SuspendArgs) -> Result<(), Ending> {
+    let until = args.until.as_deref().map(|text| naming::until(text, now())).transpose()?;
+    let door = Door::daemon(&args.reach).await?;
+    let target = format!("/api/v1/tenants/{}/suspend", args.tenant);
+    door.ask(Question::post(target, json!({ "reason": args.reason, "until": until }))).await?;
+    page::line(&format!("suspended; `tenantry resume {}` ends it", args.tenant));
+    Ok(())
+}
+
+/// The options of `tenantry pin`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PinArgs {
+    /// The tenant
+    pub tenant: TenantId,
+    /// A commit that this tenant has applied, its full id
+    #[arg(long, value_name = "SHA", required_unless_present = "off")]
+    pub to: Option<String>,
+    /// Why
+    #[arg(long, required_unless_present = "off")]
+    pub reason: Option<String>,
+    /// When it lets itself go: a time, or a length such as 4h
+    #[arg(long, value_name = "TIME", default_value = "4h")]
+    pub until: String,
+    /// Lets a pinned tenant follow Git again
+    #[arg(long, conflicts_with_all = ["to", "reason"])]
+    pub off: bool,
+    #[command(flatten)]
+    reach: ReachArgs,
+}
+
+/// Holds a tenant's code at an older commit for a time.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn pin(args: &PinArgs) -> Result<(), Ending> {
+    let until = naming::until(&args.until, now())?;
+    let door = Door::daemon(&args.reach).await?;
+    let tenant = &args.tenant;
+    if args.off {
+        door.ask(Question::post(format!("/api/v1/tenants/{tenant}/unpin"), json!({}))).await?;
+        page::line("follows Git again");
+        return Ok(());
+    }
+    let body = json!({ "to": args.to, "reason": args.reason, "until": until });
+    door.ask(Question::post(format!("/api/v1/tenants/{tenant}/pin"), body)).await?;
+    page::line(&format!("pinned until {until}"));
+    Ok(())
+}
+
+/// The options of `tenantry release`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReleaseArgs {
+    /// A tenant, or `source`
+    #[arg(value_name = "TENANT|source")]
+    pub scope: String,
+    /// Why
+    #[arg(long)]
+    pub reason: String,
+    #[command(flatten)]
+    reach: ReachArgs,
+}
+
+/// Lets go what is held.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn release(args: &ReleaseArgs) -> Result<(), Ending> {
+    let target = match args.scope.as_str() {
+        "source" | "platform" => format!("/api/v1/release/{}", args.scope),
+        tenant => {
+            let tenant: TenantId =
+                tenant.parse().map_err(|error| Ending::Usage(format!("`{tenant}`: {error}")))?;
+            format!("/api/v1/tenants/{tenant}/release")
+        }
+    };
+    let door = Door::daemon(&args.reach).await?;
+    door.ask(Question::post(target, json!({ "reason": args.reason }))).await?;
+    page::line("released: the next pass goes on");
+    Ok(())
+}
+
+/// Revokes a version through the daemon, at once.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn revoke(
+    reach: &ReachArgs,
+    tenant: &TenantId,
+    secret: &SecretName,
+    version: &VersionId,
+    reason: &str,
+) -> Result<(), Ending> {
+    let door = Door::daemon(reach).await?;
+    let target = format!("/api/v1/tenants/{tenant}/secrets/{secret}/revoke");
+    let document = door.ask(Question::post(target, json!({ "version": version, "reason": reason }))).await?;
+    page::line(&format!("revoked {tenant}/{secret}@{version}"));
+    let runs: Vec<_> = document["runs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !runs.is_empty() {
+        page::line(&format!("runs that fetched it: {}", runs.join(", ")));
+    }
+    anstream::eprintln!(
+        "commit `state: revoked` for {version} in tenants/{tenant}/secrets.yaml too, or Git and the store differ"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_read_by_their_declared_types() {
+        let declared = json!({
+            "day": { "value_type": "string" },
+            "count": { "value_type": "int" },
+            "names": { "value_type": "list" },
+        });
+        let read = |given: &[&str]| {
+            inputs(&given.iter().map(ToString::to_string).collect::<Vec<_>>(), &declared).map(Value::Object)
+        };
+        assert_eq!(
+            read(&["day=2026-11-23", "count=3", "names=[\"a\",\"b=c\"]", "other=1"]),
+            Ok(json!({ "day": "2026-11-23", "count": 3, "names": ["a", "b=c"], "other": "1" }))
+        );
+        assert_eq!(read(&["count=three"]), Err(Ending::Usage("input `count` is not of type int".into())));
+        assert_eq!(read(&["count"]), Err(Ending::Usage("an input is written NAME=VALUE".into())));
+        assert_eq!(read(&["day=a", "day=b"]), Err(Ending::Usage("input `day` is given twice".into())));
+    }
+}
