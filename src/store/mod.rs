@@ -4,14 +4,24 @@
 //! The run machine is advanced inside these operations, in the transaction that stores its new state.
 //! Deliberately absent: deciding (authz), diffing (plan), anything of Git. The ledger lies beside the store.
 
+#[cfg(test)]
+mod conformance;
+mod directory;
+mod failpoint;
+#[cfg(test)]
+mod fixture;
+mod ledger;
 mod memory;
 mod operations;
 mod records;
 mod rows;
+mod sqlite;
 mod tenant;
 mod transactional;
 
+pub use failpoint::FAILPOINTS;
 pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

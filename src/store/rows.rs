@@ -44,7 +44,7 @@ pub(super) struct Scope {
 }
 
 /// A run of one scope.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct RunKey {
     pub(super) scope: Scope,
     pub(super) id: RunId,
@@ -76,7 +76,6 @@ impl Document {
         }
     }
     /// Whether it gives access and therefore carries a MAC.
-    #[expect(dead_code, reason = "the SQLite engine asks it")]
     pub(super) fn gives_access(self) -> bool {
         self == Self::Platform
     }

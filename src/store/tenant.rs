@@ -2,10 +2,10 @@
 
 use super::Application;
 use crate::domain::{
-    ActualState, Applied, Elevation, Isolation, Pause, SecretName, TenantState, Timestamp, VersionId,
-    VersionState, Window, WorkflowId,
+    ActualState, Applied, CommitId, Elevation, Isolation, Pause, SecretName, TenantState, Timestamp,
+    VersionId, VersionState, Window, WorkflowId,
 };
-use crate::record::LedgerEntry;
+use crate::record::{LedgerEntry, LedgerTenant};
 
 /// A tenant after an operation, and what of it moves one way only.
 pub(super) struct Changed {
@@ -72,7 +72,7 @@ pub(super) fn apply(actual: &ActualState, application: &Application, now: Timest
     if ended {
         next.authority += 1;
     }
-    let ledger = one_way(actual, &next, rose.then_some(application));
+    let ledger = one_way(actual, &next, rose.then_some(&application.commit));
     Changed { state: next, rose, ledger }
 }
 
@@ -119,9 +119,9 @@ fn takes_away(before: &TenantState, after: &TenantState) -> bool {
     grants || members || elevations
 }
 
-/// The lines of the ledger between two states of one tenant; `raised` is the application that raised the
-/// generation, if one did.
-fn one_way(before: &ActualState, after: &ActualState, raised: Option<&Application>) -> Vec<LedgerEntry> {
+/// The lines of the ledger between two states of one tenant; `raised` is the commit that raised the generation,
+/// if one did.
+fn one_way(before: &ActualState, after: &ActualState, raised: Option<&CommitId>) -> Vec<LedgerEntry> {
     let (tenant, incarnation) = (&after.tenant, after.incarnation);
     let mut lines = Vec::new();
     for (secret, versions) in &after.revoked {
@@ -141,11 +141,11 @@ fn one_way(before: &ActualState, after: &ActualState, raised: Option<&Applicatio
         lines.push(LedgerEntry::ElevationEnded { tenant, incarnation, elevation });
     }
     let authority = after.authority;
-    if let Some(application) = raised {
+    if let Some(commit) = raised {
         lines.push(LedgerEntry::Applied {
             tenant: tenant.clone(),
             incarnation,
-            commit: application.commit.clone(),
+            commit: commit.clone(),
             generation: after.generation,
             authority,
         });
@@ -226,4 +226,21 @@ fn window(actual: &ActualState, elevation: &Elevation) -> Option<[Timestamp; 2]>
             actual.elevations_started.get(&elevation.id).map(|start| [*start, *start + length])
         }
     }
+}
+
+/// The lines that a ledger lacks of a tenant: those of commits that a crash kept from it.
+pub(super) fn lacking(known: &LedgerTenant, state: &ActualState) -> Vec<LedgerEntry> {
+    let mut before =
+        ActualState { incarnation: state.incarnation, ..ActualState::empty(state.tenant.clone()) };
+    if known.incarnation == state.incarnation {
+        before.generation = known.generation;
+        before.authority = known.authority;
+        before.revoked = known.revoked.clone();
+        before.elevations_started = known.started.clone();
+        before.elevations_ended = known.ended.clone();
+        before.removed = known.removed;
+    }
+    let commit = state.applied.as_ref().map(|applied| &applied.commit);
+    let raised = commit.filter(|_| before.generation != state.generation);
+    one_way(&before, state, raised)
 }

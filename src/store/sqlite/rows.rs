@@ -1,0 +1,521 @@
+//! The rows of one transaction in SQLite.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Row as _, Sqlite, SqliteConnection};
+
+use super::shared::Shared;
+use super::statements as sql;
+use super::unavailable;
+use crate::domain::{
+    ActualState, AttemptId, AuditRecord, CommitId, RunId, RunPins, TenantId, Timestamp, Trigger, TriggerKind,
+    WorkflowId,
+};
+use crate::record::LedgerEntry;
+use crate::store::rows::{
+    AttemptRow, Chain, Document, Eligible, Found, Held, Job, Outlook, Place, Rows, RunKey, RunRow, Scope,
+    Turn,
+};
+use crate::store::{RunFilter, StoreError};
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+/// What one operation has done beside its rows: dropped if the operation is undone.
+#[derive(Default)]
+pub(super) struct Doings {
+    /// Whether any row was written.
+    pub(super) wrote: bool,
+    /// Lines for the ledger.
+    pub(super) notes: Vec<LedgerEntry>,
+    /// Tenants whose head has changed.
+    pub(super) touched: BTreeSet<TenantId>,
+    /// The latest time that was given.
+    pub(super) recorded: Timestamp,
+}
+
+/// The rows seen through one connection.
+pub(super) struct SqliteRows<'c> {
+    connection: &'c mut SqliteConnection,
+    shared: &'c Shared,
+    pub(super) doings: Doings,
+}
+
+impl<'c> SqliteRows<'c> {
+    pub(super) fn new(connection: &'c mut SqliteConnection, shared: &'c Shared) -> Self {
+        let doings = Doings { recorded: shared.recorded(), ..Doings::default() };
+        Self { connection, shared, doings }
+    }
+    async fn first(&mut self, query: Query<'_>) -> Found<Option<SqliteRow>> {
+        query.fetch_optional(&mut *self.connection).await.map_err(unavailable)
+    }
+    async fn all(&mut self, query: Query<'_>) -> Found<Vec<SqliteRow>> {
+        query.fetch_all(&mut *self.connection).await.map_err(unavailable)
+    }
+    /// Runs a statement that writes; gives the number of rows that it changed.
+    async fn write(&mut self, query: Query<'_>) -> Found<u64> {
+        self.doings.wrote = true;
+        let done = query.execute(&mut *self.connection).await.map_err(unavailable)?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// A statement whose first two parameters name the tenant.
+fn of<'q>(statement: &'static str, scope: &Scope) -> Query<'q> {
+    sqlx::query(statement).bind(scope.tenant.as_str().to_owned()).bind(scope.incarnation)
+}
+
+/// A statement whose first three parameters name the run.
+fn of_run<'q>(statement: &'static str, run: &RunKey) -> Query<'q> {
+    of(statement, &run.scope).bind(run.id.as_str().to_owned())
+}
+
+/// A statement whose first five parameters name an item of a run.
+fn of_place<'q>(statement: &'static str, run: &RunKey, place: &Place) -> Query<'q> {
+    of_run(statement, run).bind(place.step.as_str().to_owned()).bind(place.item)
+}
+
+fn corrupt(what: &'static str, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt { what, message: error.to_string() }
+}
+
+/// A number as SQLite keeps it; ours stay far below 2^63.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn json<T: Serialize>(what: &'static str, value: &T) -> Found<String> {
+    serde_json::to_string(value).map_err(|error| corrupt(what, &error))
+}
+
+/// Columns of one row as what they hold.
+struct Columns<'r> {
+    row: &'r SqliteRow,
+    /// What the row is, for messages.
+    what: &'static str,
+}
+
+impl<'r> Columns<'r> {
+    fn text(&self, index: usize) -> Found<&'r str> {
+        self.row.try_get(index).map_err(|error| corrupt(self.what, &error))
+    }
+    fn text_or_null(&self, index: usize) -> Found<Option<&'r str>> {
+        self.row.try_get(index).map_err(|error| corrupt(self.what, &error))
+    }
+    fn blob(&self, index: usize) -> Found<&'r [u8]> {
+        self.row.try_get(index).map_err(|error| corrupt(self.what, &error))
+    }
+    fn integer(&self, index: usize) -> Found<i64> {
+        self.row.try_get(index).map_err(|error| corrupt(self.what, &error))
+    }
+    fn count<T: TryFrom<i64, Error: std::fmt::Display>>(&self, index: usize) -> Found<T> {
+        T::try_from(self.integer(index)?).map_err(|error| corrupt(self.what, &error))
+    }
+    fn time(&self, index: usize) -> Found<Timestamp> {
+        self.integer(index).map(Timestamp::from_millis)
+    }
+    fn time_or_null(&self, index: usize) -> Found<Option<Timestamp>> {
+        let time: Option<i64> = self.row.try_get(index).map_err(|error| corrupt(self.what, &error))?;
+        Ok(time.map(Timestamp::from_millis))
+    }
+    fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, index: usize) -> Found<T> {
+        self.text(index)?.parse().map_err(|error| corrupt(self.what, &error))
+    }
+    fn json<T: DeserializeOwned>(&self, index: usize) -> Found<T> {
+        serde_json::from_str(self.text(index)?).map_err(|error| corrupt(self.what, &error))
+    }
+    fn scope(&self) -> Found<Scope> {
+        Ok(Scope { tenant: self.parsed(0)?, incarnation: self.count(1)? })
+    }
+    fn word<T: DeserializeOwned>(&self, text: &str) -> Found<T> {
+        let reader: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+        T::deserialize(reader).map_err(|error| corrupt(self.what, &error))
+    }
+}
+
+fn run_of(scope: &Scope, row: &SqliteRow) -> Found<RunRow> {
+    let columns = Columns { row, what: "run" };
+    Ok(RunRow {
+        key: RunKey { scope: scope.clone(), id: columns.parsed(0)? },
+        workflow: columns.parsed(1)?,
+        trigger: Trigger {
+            kind: columns.word(columns.text(2)?)?,
+            key: columns.text(3)?.to_owned(),
+            time: columns.time(4)?,
+        },
+        commit: columns.parsed(5)?,
+        created_at: columns.time(6)?,
+        concurrency: columns.text_or_null(7)?.map(str::to_owned),
+        wake_at: columns.time_or_null(8)?,
+        state: columns.json(9)?,
+    })
+}
+
+fn job_of(row: &SqliteRow) -> Found<Job> {
+    let columns = Columns { row, what: "job" };
+    let held = match (columns.text_or_null(9)?, columns.time_or_null(10)?) {
+        (Some(worker), Some(until)) => {
+            Some(Held { worker: worker.to_owned(), until, cancel: columns.integer(11)? != 0 })
+        }
+        _ => None,
+    };
+    Ok(Job {
+        run: RunKey { scope: columns.scope()?, id: columns.parsed(2)? },
+        place: Place { step: columns.parsed(3)?, item: columns.count(4)? },
+        workflow: columns.parsed(5)?,
+        attempt: columns.count(6)?,
+        queued_at: columns.time(7)?,
+        begun: columns.integer(8)? != 0,
+        held,
+    })
+}
+
+fn attempt_of(scope: &Scope, row: &SqliteRow) -> Found<AttemptRow> {
+    let columns = Columns { row, what: "attempt" };
+    let outcome = columns.text_or_null(7)?.map(|outcome| columns.word(outcome)).transpose()?;
+    let record = match columns.text_or_null(10)? {
+        Some(record) => Some(serde_json::from_str(record).map_err(|error| corrupt("attempt", &error))?),
+        None => None,
+    };
+    Ok(AttemptRow {
+        run: RunKey { scope: scope.clone(), id: columns.parsed(0)? },
+        place: Place { step: columns.parsed(1)?, item: columns.count(2)? },
+        attempt: columns.count(3)?,
+        worker: columns.text(4)?.to_owned(),
+        leased_at: columns.time(5)?,
+        ended_at: columns.time_or_null(6)?,
+        outcome,
+        reason: columns.text_or_null(8)?.map(str::to_owned),
+        outputs: columns.json(9)?,
+        record,
+    })
+}
+
+fn turn_of(row: &SqliteRow) -> Found<Turn> {
+    let columns = Columns { row, what: "turn" };
+    Ok(Turn { scope: columns.scope()?, virtual_time: columns.count(2)?, busy: columns.integer(3)? != 0 })
+}
+
+/// The two columns that name a chain; the platform's name is no tenant's.
+fn of_chain<'q>(statement: &'static str, chain: &Chain) -> Query<'q> {
+    match chain {
+        Chain::Platform => sqlx::query(statement).bind("platform").bind(0_u32),
+        Chain::Tenant(scope) => of(statement, scope),
+    }
+}
+
+#[async_trait]
+impl Rows for SqliteRows<'_> {
+    fn now(&mut self, given: Timestamp) -> Timestamp {
+        self.doings.recorded = self.doings.recorded.max(given);
+        self.doings.recorded
+    }
+    fn clock(&mut self) -> Timestamp {
+        self.doings.recorded.max((self.shared.clock)())
+    }
+    fn note(&mut self, entry: LedgerEntry) {
+        self.doings.notes.push(entry);
+    }
+
+    async fn tenant(&mut self, tenant: &TenantId) -> Found<Option<Arc<ActualState>>> {
+        let query = sqlx::query(sql::TENANT_VERSION).bind(tenant.as_str().to_owned());
+        let Some(row) = self.first(query).await? else { return Ok(None) };
+        let columns = Columns { row: &row, what: "tenant" };
+        let scope = Scope { tenant: tenant.clone(), incarnation: columns.count(0)? };
+        let version = columns.integer(1)?;
+        if let Some(state) = self.shared.known_state(&scope, version) {
+            return Ok(Some(state));
+        }
+        let row = self.first(of(sql::TENANT_STATE, &scope)).await?;
+        let Some(row) = row else { return Err(corrupt("tenant", &"it went away")) };
+        let columns = Columns { row: &row, what: "tenant" };
+        let body = columns.text(0)?;
+        self.shared.check_mac(
+            "tenant",
+            &[tenant.as_str(), &scope.incarnation.to_string(), body],
+            columns.blob(1)?,
+        )?;
+        let state: Arc<ActualState> = Arc::new(columns.json(0)?);
+        self.shared.learn_state(scope, version, &state);
+        Ok(Some(state))
+    }
+    async fn put_tenant(&mut self, state: Arc<ActualState>) -> Found<()> {
+        let scope = Scope { tenant: state.tenant.clone(), incarnation: state.incarnation };
+        let body = json("tenant", &*state)?;
+        let version = self.shared.fresh_version();
+        let mac = self.shared.mac("tenant", &[scope.tenant.as_str(), &scope.incarnation.to_string(), &body]);
+        let query = of(sql::PUT_TENANT, &scope)
+            .bind(number(state.authority))
+            .bind(state.removed.map(Timestamp::as_millis))
+            .bind(version)
+            .bind(body)
+            .bind(mac);
+        self.write(query).await?;
+        self.doings.touched.insert(scope.tenant.clone());
+        self.shared.learn_state(scope, version, &state);
+        Ok(())
+    }
+    async fn outlook(&mut self, scope: &Scope) -> Found<Option<Outlook>> {
+        let Some(row) = self.first(of(sql::OUTLOOK, scope)).await? else { return Ok(None) };
+        let columns = Columns { row: &row, what: "status" };
+        Ok(Some(Outlook {
+            status: columns.json(0)?,
+            deadline: columns.time_or_null(1)?,
+            released: columns.integer(2)? != 0,
+        }))
+    }
+    async fn put_outlook(&mut self, scope: &Scope, outlook: &Outlook) -> Found<()> {
+        let query = of(sql::PUT_OUTLOOK, scope)
+            .bind(json("status", &outlook.status)?)
+            .bind(outlook.deadline.map(Timestamp::as_millis))
+            .bind(outlook.released);
+        self.write(query).await?;
+        self.doings.touched.insert(scope.tenant.clone());
+        Ok(())
+    }
+    async fn put_commit(
+        &mut self,
+        scope: &Scope,
+        commit: &CommitId,
+        generation: u64,
+        at: Timestamp,
+    ) -> Found<()> {
+        let query = of(sql::PUT_COMMIT, scope)
+            .bind(commit.as_str().to_owned())
+            .bind(number(generation))
+            .bind(at.as_millis());
+        self.write(query).await.map(|_| ())
+    }
+    async fn has_commit(&mut self, scope: &Scope, commit: &CommitId) -> Found<bool> {
+        let query = of(sql::HAS_COMMIT, scope).bind(commit.as_str().to_owned());
+        Ok(self.first(query).await?.is_some())
+    }
+    async fn document(&mut self, document: Document) -> Found<Option<String>> {
+        let row = self.first(sqlx::query(sql::DOCUMENT).bind(document.as_str())).await?;
+        let Some(row) = row else { return Ok(None) };
+        let columns = Columns { row: &row, what: document.as_str() };
+        let body = columns.text(0)?;
+        if document.gives_access() {
+            self.shared.check_mac(document.as_str(), &[body], columns.blob(1)?)?;
+        }
+        Ok(Some(body.to_owned()))
+    }
+    async fn put_document(&mut self, document: Document, body: &str) -> Found<()> {
+        let mac =
+            if document.gives_access() { self.shared.mac(document.as_str(), &[body]) } else { Vec::new() };
+        let query = sqlx::query(sql::PUT_DOCUMENT).bind(document.as_str()).bind(body.to_owned()).bind(mac);
+        self.write(query).await.map(|_| ())
+    }
+
+    async fn add_run(&mut self, run: &RunRow, pins: &Arc<RunPins>) -> Found<Option<RunId>> {
+        let trigger = &run.trigger;
+        let query = of_run(sql::ADD_RUN, &run.key)
+            .bind(run.workflow.as_str().to_owned())
+            .bind(trigger.kind.as_str())
+            .bind(trigger.key.clone())
+            .bind(trigger.time.as_millis())
+            .bind(run.commit.as_str().to_owned())
+            .bind(run.created_at.as_millis())
+            .bind(run.concurrency.clone())
+            .bind(run.state.phase.as_str())
+            .bind(run.state.outcome.map(|outcome| outcome.as_str()))
+            .bind(run.state.started_at.is_some())
+            .bind(run.wake_at.map(Timestamp::as_millis))
+            .bind(json("run", &run.state)?);
+        if self.write(query).await? == 0 {
+            let query = of(sql::RUN_OF_TRIGGER, &run.key.scope)
+                .bind(run.workflow.as_str().to_owned())
+                .bind(trigger.kind.as_str())
+                .bind(trigger.key.clone());
+            let row = self.first(query).await?;
+            let row = row.ok_or_else(|| corrupt("run", &"its trigger key is taken by no run"))?;
+            return Columns { row: &row, what: "run" }.parsed(0).map(Some);
+        }
+        self.write(of_run(sql::ADD_PINS, &run.key).bind(json("run", &**pins)?)).await?;
+        self.shared.learn_pins(run.key.clone(), pins);
+        Ok(None)
+    }
+    async fn run(&mut self, key: &RunKey) -> Found<Option<RunRow>> {
+        let row = self.first(of_run(sql::RUN, key)).await?;
+        row.map(|row| run_of(&key.scope, &row)).transpose()
+    }
+    async fn put_run(&mut self, run: &RunRow) -> Found<()> {
+        let query = of_run(sql::PUT_RUN, &run.key)
+            .bind(run.state.phase.as_str())
+            .bind(run.state.outcome.map(|outcome| outcome.as_str()))
+            .bind(run.state.started_at.is_some())
+            .bind(run.wake_at.map(Timestamp::as_millis))
+            .bind(json("run", &run.state)?);
+        if self.write(query).await? == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+    }
+    async fn pins(&mut self, key: &RunKey) -> Found<Arc<RunPins>> {
+        if let Some(pins) = self.shared.known_pins(key) {
+            return Ok(pins);
+        }
+        let row = self.first(of_run(sql::PINS, key)).await?.ok_or(StoreError::NotFound)?;
+        let pins: Arc<RunPins> = Arc::new(Columns { row: &row, what: "run" }.json(0)?);
+        self.shared.learn_pins(key.clone(), &pins);
+        Ok(pins)
+    }
+    async fn live_runs(&mut self, scope: &Scope, workflow: Option<&WorkflowId>) -> Found<Vec<RunRow>> {
+        let query = of(sql::LIVE_RUNS, scope).bind(workflow.map(|workflow| workflow.as_str().to_owned()));
+        self.all(query).await?.iter().map(|row| run_of(scope, row)).collect()
+    }
+    async fn sharing(&mut self, scope: &Scope, workflow: &WorkflowId, key: &str) -> Found<Vec<RunRow>> {
+        let query = of(sql::SHARING, scope).bind(workflow.as_str().to_owned()).bind(key.to_owned());
+        self.all(query).await?.iter().map(|row| run_of(scope, row)).collect()
+    }
+    async fn active_count(&mut self, scope: &Scope) -> Found<u32> {
+        let row = self.first(of(sql::ACTIVE_COUNT, scope)).await?;
+        row.map_or(Ok(0), |row| Columns { row: &row, what: "run" }.count(0))
+    }
+    async fn has_live(&mut self, scope: &Scope, workflow: &WorkflowId, kind: TriggerKind) -> Found<bool> {
+        let query = of(sql::HAS_LIVE, scope).bind(workflow.as_str().to_owned()).bind(kind.as_str());
+        Ok(self.first(query).await?.is_some())
+    }
+    async fn due(&mut self, now: Timestamp, limit: u32) -> Found<Vec<RunKey>> {
+        let rows = self.all(sqlx::query(sql::DUE).bind(now.as_millis()).bind(limit)).await?;
+        let key = |row: &SqliteRow| {
+            let columns = Columns { row, what: "run" };
+            Ok(RunKey { scope: columns.scope()?, id: columns.parsed(2)? })
+        };
+        rows.iter().map(key).collect()
+    }
+    async fn next_wake(&mut self) -> Found<Option<Timestamp>> {
+        let row = self.first(sqlx::query(sql::NEXT_WAKE)).await?;
+        row.map_or(Ok(None), |row| Columns { row: &row, what: "run" }.time_or_null(0))
+    }
+    async fn list(&mut self, scope: &Scope, filter: &RunFilter) -> Found<Vec<RunRow>> {
+        let query = of(sql::LIST, scope)
+            .bind(filter.workflow.as_ref().map(|workflow| workflow.as_str().to_owned()))
+            .bind(filter.commit.as_ref().map(|commit| commit.as_str().to_owned()))
+            .bind(filter.failed)
+            .bind(filter.suffix.clone())
+            .bind(filter.before.as_ref().map(|before| before.as_str().to_owned()))
+            .bind(filter.limit);
+        self.all(query).await?.iter().map(|row| run_of(scope, row)).collect()
+    }
+
+    async fn put_job(&mut self, job: &Job) -> Found<()> {
+        let held = job.held.as_ref();
+        let query = of_place(sql::PUT_JOB, &job.run, &job.place)
+            .bind(job.workflow.as_str().to_owned())
+            .bind(job.attempt)
+            .bind(job.queued_at.as_millis())
+            .bind(job.begun)
+            .bind(held.map(|held| held.worker.clone()))
+            .bind(held.map(|held| held.until.as_millis()))
+            .bind(held.is_some_and(|held| held.cancel));
+        self.write(query).await.map(|_| ())
+    }
+    async fn hold_job(&mut self, run: &RunKey, place: &Place, until: Timestamp, cancel: bool) -> Found<()> {
+        let query = of_place(sql::HOLD_JOB, run, place).bind(until.as_millis()).bind(cancel);
+        self.write(query).await.map(|_| ())
+    }
+    async fn held_by(&mut self, worker: &str) -> Found<Vec<Job>> {
+        self.all(sqlx::query(sql::HELD_BY).bind(worker.to_owned())).await?.iter().map(job_of).collect()
+    }
+    async fn remove_job(&mut self, run: &RunKey, place: &Place) -> Found<()> {
+        self.write(of_place(sql::REMOVE_JOB, run, place)).await.map(|_| ())
+    }
+    async fn jobs(&mut self, run: &RunKey) -> Found<Vec<Job>> {
+        self.all(of_run(sql::JOBS, run)).await?.iter().map(job_of).collect()
+    }
+    async fn job(&mut self, run: &RunKey, place: &Place) -> Found<Option<Job>> {
+        self.first(of_place(sql::JOB, run, place)).await?.map(|row| job_of(&row)).transpose()
+    }
+    async fn begin_jobs(&mut self, run: &RunKey) -> Found<()> {
+        self.write(of_run(sql::BEGIN_JOBS, run)).await.map(|_| ())
+    }
+    async fn next_job(&mut self, scope: &Scope, eligible: &Eligible) -> Found<Option<Job>> {
+        let query = of(sql::NEXT_JOB, scope).bind(eligible.begun_only).bind(json("job", &eligible.paused)?);
+        self.first(query).await?.map(|row| job_of(&row)).transpose()
+    }
+    async fn has_queued(&mut self, scope: &Scope) -> Found<bool> {
+        Ok(self.first(of(sql::HAS_QUEUED, scope)).await?.is_some())
+    }
+
+    async fn turns(&mut self) -> Found<Vec<Turn>> {
+        self.all(sqlx::query(sql::TURNS)).await?.iter().map(turn_of).collect()
+    }
+    async fn turn(&mut self, scope: &Scope) -> Found<Option<Turn>> {
+        self.first(of(sql::TURN, scope)).await?.map(|row| turn_of(&row)).transpose()
+    }
+    async fn put_turn(&mut self, turn: &Turn) -> Found<()> {
+        let query = of(sql::PUT_TURN, &turn.scope).bind(number(turn.virtual_time)).bind(turn.busy);
+        self.write(query).await.map(|_| ())
+    }
+
+    async fn put_attempt(&mut self, attempt: &AttemptRow) -> Found<()> {
+        let record = attempt.record.as_ref().map(|record| json("attempt", record)).transpose()?;
+        let query = of_place(sql::PUT_ATTEMPT, &attempt.run, &attempt.place)
+            .bind(attempt.attempt)
+            .bind(attempt.worker.clone())
+            .bind(attempt.leased_at.as_millis())
+            .bind(attempt.ended_at.map(Timestamp::as_millis))
+            .bind(attempt.outcome.map(|outcome| outcome.as_str()))
+            .bind(attempt.reason.clone())
+            .bind(json("attempt", &attempt.outputs)?)
+            .bind(record);
+        self.write(query).await.map(|_| ())
+    }
+    async fn attempt(&mut self, scope: &Scope, id: &AttemptId) -> Found<Option<AttemptRow>> {
+        let run = RunKey { scope: scope.clone(), id: id.run.clone() };
+        let place = Place { step: id.step.clone(), item: id.item.unwrap_or(0) };
+        let row = self.first(of_place(sql::ATTEMPT, &run, &place).bind(id.attempt)).await?;
+        row.map(|row| attempt_of(scope, &row)).transpose()
+    }
+    async fn attempts(&mut self, scope: &Scope, runs: &[RunId]) -> Found<BTreeMap<RunId, Vec<AttemptRow>>> {
+        let rows = self.all(of(sql::ATTEMPTS, scope).bind(json("run", &runs)?)).await?;
+        let mut found: BTreeMap<RunId, Vec<AttemptRow>> = BTreeMap::new();
+        for row in &rows {
+            let attempt = attempt_of(scope, row)?;
+            found.entry(attempt.run.id.clone()).or_default().push(attempt);
+        }
+        Ok(found)
+    }
+
+    async fn cursors(&mut self, scope: &Scope) -> Found<BTreeMap<(WorkflowId, String), Timestamp>> {
+        let rows = self.all(of(sql::CURSORS, scope)).await?;
+        let cursor = |row: &SqliteRow| {
+            let columns = Columns { row, what: "schedule" };
+            Ok(((columns.parsed(0)?, columns.text(1)?.to_owned()), columns.time(2)?))
+        };
+        rows.iter().map(cursor).collect()
+    }
+    async fn put_cursor(
+        &mut self,
+        scope: &Scope,
+        workflow: &WorkflowId,
+        entry: &str,
+        at: Timestamp,
+    ) -> Found<()> {
+        let query = of(sql::PUT_CURSOR, scope)
+            .bind(workflow.as_str().to_owned())
+            .bind(entry.to_owned())
+            .bind(at.as_millis());
+        self.write(query).await.map(|_| ())
+    }
+
+    async fn chain_head(&mut self, chain: &Chain) -> Found<Option<(u64, String)>> {
+        let Some(row) = self.first(of_chain(sql::CHAIN_HEAD, chain)).await? else { return Ok(None) };
+        let columns = Columns { row: &row, what: "audit record" };
+        Ok(Some((columns.count(0)?, columns.text(1)?.to_owned())))
+    }
+    async fn add_audit(&mut self, chain: &Chain, record: &AuditRecord) -> Found<()> {
+        let query = of_chain(sql::ADD_AUDIT, chain)
+            .bind(number(record.sequence))
+            .bind(json("audit record", record)?)
+            .bind(record.hash.clone());
+        self.write(query).await.map(|_| ())
+    }
+    async fn audit(&mut self, chain: &Chain, after: u64, limit: u32) -> Found<Vec<AuditRecord>> {
+        let rows = self.all(of_chain(sql::AUDIT, chain).bind(number(after)).bind(limit)).await?;
+        rows.iter().map(|row| Columns { row, what: "audit record" }.json(0)).collect()
+    }
+}

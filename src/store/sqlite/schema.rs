@@ -1,0 +1,90 @@
+//! The schema and how it came about: numbered steps, forward only.
+//!
+//! Every table of a tenant leads with `tenant_id` and `incarnation`, and so do its keys. A text that is JSON is
+//! written and read whole; what is asked for in a `WHERE` has a column beside it.
+
+use std::path::Path;
+
+use sqlx::{Connection as _, Row as _, SqliteConnection};
+
+use super::unavailable;
+use crate::store::StoreError;
+use crate::store::rows::Found;
+
+/// The steps, first to last; the number of the last is the schema's.
+pub(super) const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+
+const HAS_VERSION: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version'";
+const VERSION: &str = "SELECT coalesce(max(number), 0) FROM schema_version";
+const ADD_VERSION: &str = "INSERT INTO schema_version (number, program) VALUES (?1, ?2)";
+const BACK_UP: &str = "VACUUM INTO ?1";
+
+/// The schema's number that this program knows.
+pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
+
+/// The schema's number of an open database; 0 where there is none.
+pub(super) async fn version(connection: &mut SqliteConnection) -> Found<i64> {
+    let has = sqlx::query(HAS_VERSION).fetch_one(&mut *connection).await.map_err(unavailable)?;
+    if has.get::<i64, _>(0) == 0 {
+        return Ok(0);
+    }
+    let row = sqlx::query(VERSION).fetch_one(connection).await.map_err(unavailable)?;
+    Ok(row.get(0))
+}
+
+/// Refuses a schema that this program does not know.
+pub(super) fn check(found: i64) -> Found<()> {
+    if found > KNOWN { Err(StoreError::Newer { found, known: KNOWN }) } else { Ok(()) }
+}
+
+/// Brings an open database to the schema of this program. `backups` is asked for a directory only if a database
+/// that holds something is changed. True if the database was empty.
+pub(super) async fn migrate(
+    connection: &mut SqliteConnection,
+    backups: impl FnOnce() -> Found<std::path::PathBuf>,
+) -> Found<bool> {
+    let found = version(connection).await?;
+    check(found)?;
+    if found == KNOWN {
+        return Ok(false);
+    }
+    if found > 0 {
+        back_up(connection, &backups()?.join(format!("before-schema-{KNOWN}.sqlite"))).await?;
+    }
+    let first = usize::try_from(found).unwrap_or(0);
+    for (number, step) in (1_i64..).zip(MIGRATIONS).skip(first) {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+        sqlx::raw_sql(step).execute(&mut *transaction).await.map_err(unavailable)?;
+        sqlx::query(ADD_VERSION)
+            .bind(number)
+            .bind(env!("CARGO_PKG_VERSION"))
+            .execute(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+        transaction.commit().await.map_err(unavailable)?;
+    }
+    Ok(found == 0)
+}
+
+/// Copies the database as it stands; an older copy of the same name is replaced.
+async fn back_up(connection: &mut SqliteConnection, to: &Path) -> Found<()> {
+    if to.exists() {
+        #[expect(clippy::disallowed_methods, reason = "a copy left by a migration that did not end")]
+        std::fs::remove_file(to).map_err(|error| {
+            crate::store::directory::failed(format!("`{}` cannot be replaced", to.display()), error)
+        })?;
+    }
+    sqlx::query(BACK_UP)
+        .bind(to.to_string_lossy().into_owned())
+        .execute(connection)
+        .await
+        .map(|_| ())
+        .map_err(unavailable)
+}
+
+/// Runs the statement that sets a schema's number, for the test of a newer database.
+#[cfg(test)]
+pub(super) async fn pretend(connection: &mut SqliteConnection, number: i64) {
+    let sql = format!("INSERT INTO schema_version (number, program) VALUES ({number}, 'later')");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.unwrap();
+}

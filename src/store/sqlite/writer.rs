@@ -1,0 +1,236 @@
+//! The one writer: operations that wait are committed together, and answered only when they are durable.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sqlx::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::rows::{Doings, SqliteRows};
+use super::shared::{Shared, lock};
+use super::{statements as sql, unavailable};
+use crate::store::StoreError;
+use crate::store::directory::Directory;
+use crate::store::failpoint::hit;
+use crate::store::ledger::LedgerFile;
+use crate::store::rows::{Found, Work};
+
+/// Operations that wait for the writer; more wait for room.
+pub(super) const QUEUE_MAX: usize = 1_024;
+/// Operations that are committed together.
+const BATCH_MAX: usize = 128;
+
+/// An operation in the queue: run at most once, then answered once.
+pub(super) trait Request: Send {
+    /// Runs the operation and keeps its result; gives whether it may stay.
+    fn run<'r>(
+        &'r mut self,
+        rows: &'r mut SqliteRows<'_>,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'r>>;
+    /// Answers: with the operation's own result, or with the error that undid it.
+    fn answer(self: Box<Self>, undone: Option<StoreError>);
+}
+
+/// What becomes of an operation's rows.
+pub(super) enum Verdict {
+    /// It succeeded.
+    Keep,
+    /// It was refused: its rows are undone, the others' stay.
+    Undo,
+    /// The engine failed: nothing of the whole batch can be kept.
+    Fail(String),
+}
+
+/// An operation with whoever waits for it.
+pub(super) struct Operation<T> {
+    work: Option<Work<T>>,
+    result: Option<Found<T>>,
+    reply: oneshot::Sender<Found<T>>,
+}
+
+impl<T> Operation<T> {
+    pub(super) fn new(work: Work<T>) -> (Self, oneshot::Receiver<Found<T>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { work: Some(work), result: None, reply }, answer)
+    }
+}
+
+impl<T: Send + 'static> Request for Operation<T> {
+    fn run<'r>(
+        &'r mut self,
+        rows: &'r mut SqliteRows<'_>,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'r>> {
+        Box::pin(async move {
+            let Some(work) = self.work.take() else { return Verdict::Undo };
+            let result = work(rows).await;
+            let verdict = match &result {
+                Ok(_) => Verdict::Keep,
+                Err(StoreError::Unavailable { message, .. }) => Verdict::Fail(message.clone()),
+                Err(_) => Verdict::Undo,
+            };
+            self.result = Some(result);
+            verdict
+        })
+    }
+    fn answer(self: Box<Self>, undone: Option<StoreError>) {
+        let result = match (undone, self.result) {
+            // What the operation itself was refused for says more than what undid the batch.
+            (_, Some(Err(error))) => Err(error),
+            (Some(error), _) => Err(error),
+            (None, Some(result)) => result,
+            (None, None) => Err(gone()),
+        };
+        // Whoever asked may have gone: what was committed stays committed.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// What is said once the writer takes nothing any more.
+pub(super) fn gone() -> StoreError {
+    StoreError::Unavailable { message: "the store is closed".to_owned(), source: None }
+}
+
+pub(super) struct Writer {
+    pub(super) connection: SqliteConnection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ledger: LedgerFile,
+    /// Held as long as anything can be written.
+    pub(super) _directory: Directory,
+    /// Why nothing more is taken: after an error that leaves unknown what is on the disk.
+    pub(super) halted: Option<String>,
+}
+
+impl Writer {
+    /// Serves the queue until every sender has gone, then closes the database.
+    pub(super) async fn serve(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>) {
+        let mut batch: Vec<Box<dyn Request>> = Vec::with_capacity(BATCH_MAX);
+        while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let undone = match &self.halted {
+                Some(reason) => Err(reason.clone()),
+                None => self.commit(&mut batch).await,
+            };
+            for request in batch.drain(..) {
+                let error = undone
+                    .as_ref()
+                    .err()
+                    .map(|message| StoreError::Unavailable { message: message.clone(), source: None });
+                request.answer(error);
+                hit("store-after-reply");
+            }
+        }
+        // An error here leaves the write-ahead log, which the next opening reads.
+        let _ = sqlx::Connection::close(self.connection).await;
+    }
+
+    /// Runs a batch as one transaction. `Err` says, to all of it, why nothing of it was kept, or that nobody
+    /// knows whether it was.
+    async fn commit(&mut self, batch: &mut [Box<dyn Request>]) -> Result<(), String> {
+        self.statement("BEGIN IMMEDIATE").await?;
+        let doings = match self.run(batch).await {
+            Ok(doings) => doings,
+            Err(message) => {
+                self.roll_back().await;
+                return Err(message);
+            }
+        };
+        if !doings.wrote {
+            self.roll_back().await;
+            return Ok(());
+        }
+        hit("store-before-commit");
+        if let Err(message) = self.finish(&doings).await {
+            self.roll_back().await;
+            return Err(message);
+        }
+        hit("store-after-commit");
+        self.shared.record(doings.recorded);
+        {
+            let mut heads = lock(&self.shared.heads);
+            if !doings.touched.is_empty() {
+                heads.list = None;
+            }
+            heads.stale.extend(doings.touched);
+        }
+        if !doings.notes.is_empty()
+            && let Err(error) = self.ledger.append(doings.recorded, doings.notes)
+        {
+            return Err(self.halt(format!("{error}; restart when it is cured: what was committed is there")));
+        }
+        hit("store-after-ledger");
+        Ok(())
+    }
+
+    /// Runs each operation; in a batch of several, behind a savepoint of its own.
+    async fn run(&mut self, batch: &mut [Box<dyn Request>]) -> Result<Doings, String> {
+        let alone = batch.len() == 1;
+        let mut all = Doings { recorded: self.shared.recorded(), ..Doings::default() };
+        for request in batch {
+            if !alone {
+                self.statement("SAVEPOINT operation").await?;
+            }
+            let shared = Arc::clone(&self.shared);
+            let mut rows = SqliteRows::new(&mut self.connection, &shared);
+            rows.doings.recorded = all.recorded;
+            let verdict = request.run(&mut rows).await;
+            let doings = rows.doings;
+            match verdict {
+                Verdict::Fail(message) => return Err(self.judge(message)),
+                Verdict::Undo if alone => return Ok(Doings::default()),
+                Verdict::Undo => {
+                    self.statement("ROLLBACK TO operation").await?;
+                }
+                Verdict::Keep => {
+                    all.wrote |= doings.wrote;
+                    all.notes.extend(doings.notes);
+                    all.touched.extend(doings.touched);
+                    all.recorded = doings.recorded;
+                }
+            }
+            if !alone {
+                self.statement("RELEASE operation").await?;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn finish(&mut self, doings: &Doings) -> Result<(), String> {
+        if doings.recorded > self.shared.recorded() {
+            let query = sqlx::query(sql::RECORD_TIME).bind(doings.recorded.as_millis());
+            let done = query.execute(&mut self.connection).await;
+            done.map_err(|error| self.judge(message_of(&unavailable(error))))?;
+        }
+        self.statement("COMMIT").await
+    }
+
+    async fn statement(&mut self, statement: &'static str) -> Result<(), String> {
+        match sqlx::query(statement).execute(&mut self.connection).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.judge(message_of(&unavailable(error)))),
+        }
+    }
+
+    /// Rolls back, if the engine has not done so by itself.
+    async fn roll_back(&mut self) {
+        // The only error is that there is no transaction any more, which is what is wanted.
+        let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+    }
+
+    /// A full disk or a busy file leaves everything as it was; after any other error of the engine nobody knows.
+    fn judge(&mut self, message: String) -> String {
+        if super::passes(&message) { message } else { self.halt(message) }
+    }
+
+    fn halt(&mut self, message: String) -> String {
+        tracing::error!(reason = %message, "the store takes nothing any more");
+        self.halted = Some(message.clone());
+        message
+    }
+}
+
+fn message_of(error: &StoreError) -> String {
+    match error {
+        StoreError::Unavailable { message, .. } => message.clone(),
+        other => other.to_string(),
+    }
+}
