@@ -47,7 +47,7 @@ impl Daemon {
     pub fn start(
         home: &Path,
         repo: &Path,
-        listen: Option<&str>,
+        listen: &str,
         allow_unsandboxed: bool,
     ) -> Result<Self, DemoError> {
         let program = std::env::current_exe().map_err(DemoError::read(Path::new("/proc/self/exe")))?;
@@ -58,10 +58,7 @@ impl Daemon {
         let mut command = Command::new(&program);
         command.arg("serve").arg("--repo").arg(repo).arg("--data").arg(&data);
         // The example has a tenant of region `eu`; this machine serves whatever there is.
-        command.args(["--any-region", "--limits", "best-effort"]);
-        if let Some(listen) = listen {
-            command.args(["--listen", listen]);
-        }
+        command.args(["--any-region", "--limits", "best-effort", "--listen", listen]);
         if allow_unsandboxed {
             command.arg("--allow-unsandboxed");
         }
@@ -153,7 +150,8 @@ impl Daemon {
             let answer = self.ask(&["runs", tenant], VIEWER)?;
             runs.extend(answer["runs"].as_array().into_iter().flatten().cloned());
         }
-        runs.sort_by(|one, other| one["created_at"].as_str().cmp(&other["created_at"].as_str()));
+        // Ids are made in order of time.
+        runs.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
         Ok(runs)
     }
 

@@ -136,11 +136,12 @@ fn show(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     page.fact("repository", &repository.directory().display().to_string());
     page.fact("data", &home.path().join("data").display().to_string());
     let first = repository.commit("alice", "northwind: three tenants and nine workflows")?;
-    let listen = format!("127.0.0.1:{}", args.port);
+    // With `--once` nobody comes to look, so any free port will do.
+    let listen = format!("127.0.0.1:{}", if args.once { 0 } else { args.port });
     let mut daemon = Daemon::start(
         home.path(),
         repository.directory(),
-        (!args.once).then_some(listen.as_str()),
+        &listen,
         args.allow_unsandboxed && !missing.is_empty(),
     )?;
     story::tell(&mut page, &repository, &mut daemon, &first)?;
