@@ -7,8 +7,10 @@
 )]
 
 mod compile_fail;
+mod demo;
 mod layering;
 mod pages;
 mod sandbox;
+mod scaffold;
 mod sops;
 mod tour;

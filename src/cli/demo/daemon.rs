@@ -44,12 +44,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When the data directory cannot be made or the daemon does not come up; the end of its log is the reason.
-    pub fn start(
-        home: &Path,
-        repo: &Path,
-        listen: &str,
-        allow_unsandboxed: bool,
-    ) -> Result<Self, DemoError> {
+    pub fn start(home: &Path, repo: &Path, listen: &str, allow_unsandboxed: bool) -> Result<Self, DemoError> {
         let program = std::env::current_exe().map_err(DemoError::read(Path::new("/proc/self/exe")))?;
         let data = home.join("data");
         write_identities(&data.join("identities"))?;
