@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
-use super::{LeaseError, Leases, Ports, Settings, Worker};
+use super::{Leases as _, Ports, Settings, StoreLeases, Worker};
 use crate::authz::{Action, Facts, Permit, Standing, action, decide};
 use crate::broker::Broker;
 use crate::domain::{
@@ -28,7 +28,7 @@ use crate::sandbox::{
 use crate::secrets::{Sealed, Vault, VaultError};
 use crate::sops::Plaintext;
 use crate::source::{CommitInfo, Source, SourceError};
-use crate::store::{Application, Lease, LogRecord, MemoryStore, Renewal, Report, Store};
+use crate::store::{Application, Logs as _, MemoryLogs, MemoryStore, RunFilter, Store as _};
 
 const NOON: i64 = 1_795_435_200_000;
 
@@ -154,51 +154,10 @@ impl Vault for Nothing {
     }
 }
 
-/// The model's leases; what is logged is kept as one text.
-struct Queue {
-    store: Arc<MemoryStore>,
-    clock: Clock,
-    logged: Mutex<String>,
-}
-
-#[async_trait]
-impl Leases for Queue {
-    async fn claim(&self, slots: u32) -> Result<Vec<Lease>, LeaseError> {
-        Ok(self.store.claim("here", None, slots, (self.clock)()).await?)
-    }
-    async fn renew(
-        &self,
-        leases: &[(Permit<action::Execute>, AttemptId)],
-    ) -> Result<Vec<Renewal>, LeaseError> {
-        Ok(self.store.renew(leases, (self.clock)()).await?)
-    }
-    async fn append(
-        &self,
-        permit: &Permit<action::Execute>,
-        attempt: &AttemptId,
-        records: &[LogRecord],
-    ) -> Result<(), LeaseError> {
-        self.store.holds(permit, attempt, (self.clock)()).await?;
-        let mut logged = self.logged.lock().expect("whole");
-        records.iter().for_each(|record| logged.push_str(&record.text));
-        Ok(())
-    }
-    async fn complete(
-        &self,
-        permit: &Permit<action::Execute>,
-        attempt: &AttemptId,
-        report: Report,
-    ) -> Result<Option<Lease>, LeaseError> {
-        Ok(self.store.complete(permit, attempt, report, (self.clock)()).await?)
-    }
-    async fn abandon(&self) -> Result<u32, LeaseError> {
-        Ok(self.store.abandon("here", (self.clock)()).await?)
-    }
-}
-
 struct House {
     store: Arc<MemoryStore>,
-    queue: Arc<Queue>,
+    logs: Arc<MemoryLogs>,
+    leases: Arc<StoreLeases>,
     puppet: Arc<Puppet>,
     worker: Arc<Worker>,
     keeper: Keeper,
@@ -220,17 +179,21 @@ impl House {
         let time = Arc::new(AtomicI64::new(NOON));
         let clock: Clock = {
             let time = Arc::clone(&time);
-            Arc::new(move || Timestamp::from_millis(time.load(Ordering::SeqCst)))
+            // A millisecond passes at each look, so that what comes later is later.
+            Arc::new(move || Timestamp::from_millis(time.fetch_add(1, Ordering::SeqCst)))
         };
         let ids = Arc::new(AtomicU64::new(1));
         let fresh: FreshIds =
             Arc::new(move || uuid::Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::SeqCst)) << 80));
         let store = Arc::new(MemoryStore::new());
-        let queue = Arc::new(Queue {
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            logged: Mutex::default(),
-        });
+        let logs = Arc::new(MemoryLogs::default());
+        let leases = Arc::new(StoreLeases::new(
+            Arc::<MemoryStore>::clone(&store),
+            Arc::<MemoryLogs>::clone(&logs),
+            "here",
+            None,
+            Arc::clone(&clock),
+        ));
         let puppet = Arc::new(Puppet {
             directory: tempfile::tempdir().expect("a directory"),
             count: AtomicU64::new(0),
@@ -249,7 +212,7 @@ impl House {
             Arc::clone(&clock),
         );
         let ports = Ports {
-            leases: Arc::<Queue>::clone(&queue),
+            leases: Arc::<StoreLeases>::clone(&leases),
             executor: Arc::<Puppet>::clone(&puppet),
             source: Arc::new(Nothing),
             broker,
@@ -263,7 +226,7 @@ impl House {
         };
         let keeper = Keeper::new(Arc::<MemoryStore>::clone(&store), Arc::clone(&fresh), Arc::clone(&clock));
         let worker = Arc::new(Worker::new(ports, settings));
-        let house = Self { store, queue, puppet, worker, keeper, time, fresh };
+        let house = Self { store, logs, leases, puppet, worker, keeper, time, fresh };
         house.apply(workflow).await;
         house
     }
@@ -392,6 +355,27 @@ impl House {
         record.steps.iter().map(|step| (step.id.to_string(), step.attempt, step.outcome)).collect()
     }
 
+    /// Everything that was written, the oldest run first.
+    async fn logged(&self) -> String {
+        let permit = self.permit::<action::View>().await;
+        let filter = RunFilter { limit: 100, ..RunFilter::default() };
+        let runs = self.store.runs(&permit, &filter).await.expect("listed");
+        let mut text = String::new();
+        for run in runs.iter().rev() {
+            for step in &run.steps {
+                let id = AttemptId {
+                    run: run.id.clone(),
+                    step: step.id.clone(),
+                    item: step.item,
+                    attempt: step.attempt,
+                };
+                let records = self.logs.read(&permit, &id, 0, 1000).await.expect("readable");
+                records.iter().for_each(|record| text.push_str(&record.text));
+            }
+        }
+        text
+    }
+
     /// Serves until `done` says so, then stops the worker.
     async fn serve_until<F: Future<Output = bool>>(&self, done: impl Fn() -> F) {
         let (stop, stopped) = watch::channel(false);
@@ -434,10 +418,10 @@ async fn steps_run_one_after_the_other_and_hand_their_outputs_on() {
     house.worker.until_idle().await.expect("idle");
     let record = house.record(&run).await;
     assert_eq!((record.state, record.outcome), (Phase::Ended, Some(Outcome::Success)), "{:?}", record.reason);
-    assert_eq!(*house.queue.logged.lock().expect("whole"), "pulling\nloading\n");
+    assert_eq!(house.logged().await, "pulling\nloading\n");
+    assert_eq!(record.steps[0].log_bytes, 8);
     let seen = house.puppet.seen.lock().expect("whole");
     assert_eq!(seen[1].get("INPUT_N").map(String::as_str), Some("2"));
-    assert_eq!(record.steps[0].log_bytes, 8);
     assert_eq!(house.worker.active(), 0);
 }
 
@@ -470,7 +454,7 @@ async fn a_failure_names_its_exit() {
         (record.outcome, record.steps[0].exit.clone()),
         (Some(Outcome::Failure), json!({"kind": "exited", "code": 7, "signal": null}))
     );
-    assert_eq!(*house.queue.logged.lock().expect("whole"), "[exited with code 7]\n");
+    assert_eq!(house.logged().await, "[exited with code 7]\n");
     assert_eq!(record.reason.as_deref(), Some("step `main`: exited with code 7"));
 }
 
@@ -514,7 +498,7 @@ async fn a_cancel_reaches_what_runs() {
         .await;
     let record = house.record(&run).await;
     assert_eq!((record.outcome, record.reason.as_deref()), (Some(Outcome::Cancelled), Some("wrong day")));
-    assert_eq!(*house.queue.logged.lock().expect("whole"), "[it was cancelled]\n");
+    assert_eq!(house.logged().await, "[it was cancelled]\n");
 }
 
 #[tokio::test]
@@ -536,7 +520,7 @@ async fn a_worker_that_cannot_renew_gives_up_before_another_begins() {
     }
     assert_eq!(house.record(&run).await.outcome, None, "nothing was reported");
     house.keeper.pass().await.expect("passes");
-    let lease = house.queue.claim(1).await.expect("claims");
+    let lease = house.leases.claim(1).await.expect("claims");
     assert_eq!(lease[0].attempt.attempt, 2);
 }
 
@@ -551,7 +535,7 @@ async fn a_shutdown_hands_back_what_does_not_end_in_time() {
     assert_eq!(house.worker.active(), 0);
     let record = house.record(&run).await;
     assert_eq!((record.state, record.outcome), (Phase::Queued, None), "at once, not when the lease ends");
-    assert_eq!(house.queue.claim(1).await.expect("claims")[0].attempt.attempt, 2);
+    assert_eq!(house.leases.claim(1).await.expect("claims")[0].attempt.attempt, 2);
 }
 
 #[tokio::test]
@@ -568,15 +552,16 @@ async fn a_schedule_runs_at_its_time_and_once() {
     }];
     let mut house = House::with(flow).await;
     let pass = house.keeper.pass().await.expect("passes");
-    assert_eq!(pass.next, Some(house.now() + Length::from_secs(3600)), "noon is past");
+    let next = Timestamp::from_millis(NOON) + Length::from_secs(3600);
+    assert_eq!(pass.next, Some(next), "noon is past");
     house.later(3600);
     for _ in 0..3 {
         house.keeper.pass().await.expect("passes");
         house.worker.until_idle().await.expect("idle");
     }
-    assert_eq!(*house.queue.logged.lock().expect("whole"), "hourly\n");
+    assert_eq!(house.logged().await, "hourly\n");
     house.later(3 * 3600);
     house.keeper.pass().await.expect("passes");
     house.worker.until_idle().await.expect("idle");
-    assert_eq!(*house.queue.logged.lock().expect("whole"), "hourly\nhourly\n", "catch_up: one");
+    assert_eq!(house.logged().await, "hourly\nhourly\n", "catch_up: one");
 }

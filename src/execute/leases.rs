@@ -1,10 +1,12 @@
 //! What a worker needs of whoever has the queue.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::authz::{Permit, action};
-use crate::domain::AttemptId;
-use crate::store::{Lease, LogRecord, Renewal, Report, StoreError};
+use crate::domain::{AttemptId, Clock};
+use crate::store::{Lease, LogRecord, Logs, Renewal, Report, Store, StoreError};
 
 /// The queue as a worker sees it: the store of this machine, or a daemon elsewhere.
 #[async_trait]
@@ -66,5 +68,62 @@ impl From<StoreError> for LeaseError {
             StoreError::Stale(_) | StoreError::Denied(_) | StoreError::NotFound => Self::Over,
             other => Self::Unavailable(other.to_string()),
         }
+    }
+}
+
+/// Leases of the store of this machine.
+pub struct StoreLeases {
+    store: Arc<dyn Store>,
+    logs: Arc<dyn Logs>,
+    worker: String,
+    regions: Option<Vec<String>>,
+    clock: Clock,
+}
+
+impl StoreLeases {
+    /// Takes the store, the logs, the worker's name and the regions it serves (`None` for all).
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        logs: Arc<dyn Logs>,
+        worker: impl Into<String>,
+        regions: Option<Vec<String>>,
+        clock: Clock,
+    ) -> Self {
+        Self { store, logs, worker: worker.into(), regions, clock }
+    }
+}
+
+#[async_trait]
+impl Leases for StoreLeases {
+    async fn claim(&self, slots: u32) -> Result<Vec<Lease>, LeaseError> {
+        Ok(self.store.claim(&self.worker, self.regions.as_deref(), slots, (self.clock)()).await?)
+    }
+    async fn renew(
+        &self,
+        leases: &[(Permit<action::Execute>, AttemptId)],
+    ) -> Result<Vec<Renewal>, LeaseError> {
+        Ok(self.store.renew(leases, (self.clock)()).await?)
+    }
+    async fn append(
+        &self,
+        permit: &Permit<action::Execute>,
+        attempt: &AttemptId,
+        records: &[LogRecord],
+    ) -> Result<(), LeaseError> {
+        // The fence: a worker whose lease has passed adds nothing to what the next one writes.
+        self.store.holds(permit, attempt, (self.clock)()).await?;
+        Ok(self.logs.append(permit, attempt, records).await?)
+    }
+    async fn complete(
+        &self,
+        permit: &Permit<action::Execute>,
+        attempt: &AttemptId,
+        report: Report,
+    ) -> Result<Option<Lease>, LeaseError> {
+        Ok(self.store.complete(permit, attempt, report, (self.clock)()).await?)
+    }
+    async fn abandon(&self) -> Result<u32, LeaseError> {
+        Ok(self.store.abandon(&self.worker, (self.clock)()).await?)
     }
 }

@@ -19,5 +19,5 @@ mod spec;
 mod tests;
 mod worker;
 
-pub use leases::{LeaseError, Leases};
+pub use leases::{LeaseError, Leases, StoreLeases};
 pub use worker::{Ports, Settings, Worker};

@@ -11,6 +11,7 @@ mod failpoint;
 #[cfg(test)]
 mod fixture;
 mod ledger;
+mod logs;
 mod memory;
 mod operations;
 mod records;
@@ -20,6 +21,7 @@ mod tenant;
 mod transactional;
 
 pub use failpoint::FAILPOINTS;
+pub use logs::{Logs, MemoryLogs};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
