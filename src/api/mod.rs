@@ -13,6 +13,9 @@ mod problem;
 mod read;
 mod steer;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::{Enqueued, enqueue_due};
-use crate::authz::{Permit, Standing};
+use crate::authz::Permit;
 use crate::domain::{Clock, FreshIds, TenantId, Timestamp};
 use crate::store::{Started, Store, StoreError, TenantHead};
 
@@ -122,8 +122,7 @@ impl Keeper {
     }
 
     async fn look(&self, head: &TenantHead, now: Timestamp) -> Result<Enqueued, StoreError> {
-        let standing = Standing::stored(head.tenant.clone(), head.incarnation, head.authority, head.removed);
-        let permit = Permit::for_schedule(&standing, now)
+        let permit = Permit::for_schedule(&head.standing(), now)
             .map_err(|refusal| StoreError::Denied(refusal.to_string()))?;
         enqueue_due(&permit, self.store.as_ref(), &self.fresh, now).await
     }

@@ -10,6 +10,7 @@ mod compile_fail;
 mod demo;
 mod layering;
 mod pages;
+mod permits;
 mod sandbox;
 mod scaffold;
 mod sops;

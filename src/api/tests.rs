@@ -1,0 +1,494 @@
+//! Every endpoint by every caller by own and other tenant, over the model of the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use http_body_util::BodyExt as _;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+
+use super::{Health, Ports, in_process, loopback, router};
+use crate::authz::{Facts, Permit, Standing, action, decide};
+use crate::domain::{
+    Ceilings, ChangeControlMode, ChangeKeys, Clock, CommitId, FreshIds, Grant, OnRewrite, People, Person,
+    Platform, Removals, Retention, Role, Settings, Status, StatusRow, TenantId, Timestamp, Waits, Workflow,
+};
+use crate::login::Trust;
+use crate::run::samples;
+use crate::store::{Application, AppliedPlatform, MemoryStore, SourceRow, Store};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// Who calls, by uid: people of acme, the platform admin, somebody of globex, nobody's uid.
+const CALLERS: [(u32, &str); 6] =
+    [(1, "olga"), (2, "dana"), (3, "audrey"), (4, "owen"), (5, "pat"), (6, "gregor")];
+const NOBODY: u32 = 1000;
+
+fn commit() -> CommitId {
+    "a".repeat(40).parse().unwrap()
+}
+
+fn platform(mode: ChangeControlMode) -> Platform {
+    let person = || Person { name: None, email: None, keys: vec![], identities: BTreeMap::new() };
+    Platform {
+        settings: Settings {
+            id: "0192f1c2-0000-7000-8000-000000000000".into(),
+            name: "test".into(),
+            branch: "main".into(),
+            on_rewrite: OnRewrite::Hold,
+            mode,
+            policy: String::new(),
+            limits: Ceilings::default(),
+            retention: Retention::default(),
+            recovery: vec![],
+            private: vec![],
+        },
+        people: People {
+            users: CALLERS.iter().map(|(_, name)| (name.parse().unwrap(), person())).collect(),
+            ..People::default()
+        },
+        admins: BTreeSet::from(["pat".parse().unwrap()]),
+        maintainers: BTreeMap::new(),
+    }
+}
+
+fn row(tenant: Option<&str>) -> StatusRow {
+    StatusRow {
+        tenant: tenant.map(|name| name.parse().unwrap()),
+        status: Status::Applied,
+        observed_commit: Some(commit()),
+        last_attempted_commit: Some(commit()),
+        last_applied_commit: Some(commit()),
+        restricted_commit: None,
+        applied_generation: 1,
+        retry_at: None,
+        failures: 0,
+        held: vec![],
+        findings: vec![],
+        conditions: vec![],
+        keys: ChangeKeys::default(),
+        at: NOW,
+    }
+}
+
+struct House {
+    store: Arc<MemoryStore>,
+    ports: Ports,
+    ids: FreshIds,
+    router: Router,
+    woken: Arc<AtomicU64>,
+}
+
+impl House {
+    async fn new() -> Self {
+        Self::in_mode(ChangeControlMode::Open).await
+    }
+
+    /// Two tenants with a workflow and a secret each: acme with all four roles, globex with gregor as operator.
+    async fn in_mode(mode: ChangeControlMode) -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let clock: Clock = Arc::new(|| NOW);
+        let count = AtomicU64::new(1);
+        let ids: FreshIds =
+            Arc::new(move || uuid::Uuid::from_u128(u128::from(count.fetch_add(1, Ordering::SeqCst)) << 80));
+        let woken = Arc::new(AtomicU64::new(0));
+        let wake = {
+            let woken = Arc::clone(&woken);
+            Arc::new(move || {
+                woken.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        let local = CALLERS.iter().map(|(uid, name)| (*uid, name.parse().unwrap())).collect();
+        let ports = Ports {
+            store: Arc::<MemoryStore>::clone(&store),
+            clock,
+            ids: Arc::clone(&ids),
+            trust: Arc::new(Trust { local, ..Trust::default() }),
+            wake: Some(wake),
+        };
+        let router = router(ports.clone());
+        let house = Self { store, ports, ids, router, woken };
+        let applied =
+            AppliedPlatform { commit: commit(), keys: ChangeKeys::default(), platform: platform(mode) };
+        house.store.apply_platform(&applied, &row(None), &[]).await.unwrap();
+        house
+            .apply(
+                "acme",
+                &[
+                    (Role::Operator, "olga"),
+                    (Role::Developer, "dana"),
+                    (Role::Auditor, "audrey"),
+                    (Role::Owner, "owen"),
+                ],
+            )
+            .await;
+        house.apply("globex", &[(Role::Operator, "gregor")]).await;
+        house
+    }
+
+    async fn apply(&self, tenant: &str, grants: &[(Role, &str)]) {
+        let mut state = samples::tenant_state();
+        state.grants = grants
+            .iter()
+            .map(|(role, name)| Grant { role: *role, principal: name.parse().unwrap() })
+            .collect();
+        state.workflows = BTreeMap::from([(applied_workflow().id, applied_workflow())]);
+        let secret = samples_secret();
+        state.secrets = BTreeMap::from([(secret.name.clone(), secret)]);
+        let keys = ChangeKeys { tenant: Some("b".repeat(40).parse().unwrap()), ..ChangeKeys::default() };
+        let application = Application {
+            expected_generation: 0,
+            commit: commit(),
+            keys,
+            digest: Some(state.digest()),
+            next: Some(state),
+            removals: Removals::default(),
+            removals_only: false,
+            runs: vec![],
+            audit: vec![],
+            status: row(Some(tenant)),
+        };
+        let permit = Permit::for_reconcile(&Standing::unseen(tenant.parse().unwrap()), NOW);
+        self.store.apply(&permit, &application, NOW).await.unwrap();
+    }
+
+    fn router(&self, uid: u32) -> Router {
+        in_process(self.router.clone(), uid, Arc::clone(&self.ids))
+    }
+
+    async fn ask(&self, uid: u32, method: &str, target: &str, body: Value) -> (u16, Value) {
+        self.ask_as(uid, None, method, target, body).await
+    }
+
+    async fn ask_as(
+        &self,
+        uid: u32,
+        wanted: Option<&str>,
+        method: &str,
+        target: &str,
+        body: Value,
+    ) -> (u16, Value) {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let mut request = Request::builder().method(method.parse::<Method>().unwrap()).uri(target);
+        if let Some(wanted) = wanted {
+            request = request.header("x-tenantry-as", wanted);
+        }
+        answer(self.router(uid), request.body(Body::from(text)).unwrap()).await
+    }
+
+    /// The audit of a tenant as `action allowed actor reason`.
+    async fn audit(&self, tenant: &str) -> Vec<String> {
+        let id: TenantId = tenant.parse().unwrap();
+        let actual = self.store.access(&id).await.unwrap().unwrap();
+        let platform = platform(ChangeControlMode::Open);
+        let facts = Facts::of(&actual, Some(&platform));
+        let permit: Permit<action::ViewAccess> = decide(&"local:0".parse().unwrap(), &facts, NOW).unwrap();
+        let records = self.store.audit(&permit, 0, 1000).await.unwrap();
+        records
+            .into_iter()
+            .map(|record| record.entry)
+            .map(|entry| format!("{} {} {} {}", entry.action, entry.allowed, entry.actor, entry.reason))
+            .collect()
+    }
+}
+
+async fn answer(router: Router, request: Request<Body>) -> (u16, Value) {
+    let response = TowerToHyperService::new(router).call(request).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+fn samples_secret() -> crate::domain::Secret {
+    let version = |id: &str, state| crate::domain::SecretVersion {
+        id: id.parse().unwrap(),
+        state,
+        created: None,
+        accept_until: None,
+        file: format!("secrets/token.{id}.sops.yaml"),
+        blob: Some(commit()),
+    };
+    use crate::domain::VersionState::{Current, Previous};
+    crate::domain::Secret {
+        name: "token".parse().unwrap(),
+        owner: "owen".parse().unwrap(),
+        purposes: BTreeSet::new(),
+        rotate_every: None,
+        redact: true,
+        on_revoke: Default::default(),
+        versions: vec![version("v2", Current), version("v1", Previous)],
+    }
+}
+
+fn applied_workflow() -> Workflow {
+    samples::workflow(vec![samples::step("main", Waits::Nothing)])
+}
+
+fn workflow() -> String {
+    applied_workflow().id.to_string()
+}
+
+/// Every endpoint of a tenant: method, path below the tenant, body, and the answers to olga (operator), dana
+/// (developer), audrey (auditor), owen (owner), pat (platform admin), gregor (of another tenant) and a uid
+/// without a person. `RUN` stands for a run of the tenant, `W` for its workflow.
+const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 19] = [
+    //                                                       olga dana audrey owen pat gregor uid
+    ("GET", "status", "", [200, 200, 200, 200, 200, 404, 200]),
+    ("GET", "runs", "", [200, 200, 200, 200, 403, 404, 200]),
+    ("GET", "runs/RUN", "", [200, 200, 200, 200, 403, 404, 200]),
+    ("GET", "workflows", "", [200, 200, 200, 200, 403, 404, 200]),
+    ("GET", "secrets", "", [200, 200, 200, 200, 403, 404, 200]),
+    ("GET", "audit", "", [200, 403, 200, 200, 403, 404, 200]),
+    ("POST", "workflows/W/start", "{}", [201, 403, 403, 403, 403, 404, 403]),
+    ("POST", "runs/RUN/rerun", "{}", [201, 403, 403, 403, 403, 404, 403]),
+    ("POST", "runs/RUN/cancel", "{}", [200, 403, 403, 403, 403, 404, 403]),
+    ("POST", "workflows/W/pause", r#"{"reason":"r"}"#, [200, 403, 403, 403, 403, 404, 403]),
+    ("POST", "workflows/W/resume", "", [200, 403, 403, 403, 403, 404, 403]),
+    ("POST", "suspend", r#"{"reason":"r"}"#, [200, 403, 403, 403, 200, 404, 200]),
+    ("POST", "resume", "", [200, 403, 403, 403, 200, 404, 200]),
+    (
+        "POST",
+        "pin",
+        r#"{"reason":"r","to":"COMMIT","until":"2030-01-01T00:00:00Z"}"#,
+        [200, 403, 403, 403, 403, 404, 403],
+    ),
+    ("POST", "unpin", "", [200, 403, 403, 403, 403, 404, 403]),
+    // Who may is told that nothing is held.
+    ("POST", "release", r#"{"reason":"r"}"#, [409, 403, 403, 403, 403, 404, 409]),
+    ("POST", "reconcile", "", [200, 403, 403, 403, 403, 404, 200]),
+    ("POST", "secrets/token/revoke", r#"{"version":"v1","reason":"r"}"#, [200, 403, 403, 200, 403, 404, 200]),
+    ("POST", "secrets/token/nonsense", "", [404, 404, 404, 404, 404, 404, 404]),
+];
+
+async fn started_run(house: &House) -> String {
+    let target = format!("/api/v1/tenants/acme/workflows/{}/start", workflow());
+    let (status, body) = house.ask(1, "POST", &target, json!({})).await;
+    assert_eq!(status, 201, "{body}");
+    body["run"].as_str().unwrap().to_owned()
+}
+
+fn filled(text: &str, run: &str) -> String {
+    text.replace("RUN", run).replace("/W/", &format!("/{}/", workflow())).replace("COMMIT", commit().as_str())
+}
+
+#[tokio::test]
+async fn every_endpoint_by_every_caller_in_acme() {
+    for (method, path, body, wants) in ENDPOINTS {
+        let uids = CALLERS.iter().map(|(uid, _)| *uid).chain([NOBODY]);
+        for (uid, want) in uids.zip(wants) {
+            // A fresh house: what one caller did must not answer for the next.
+            let house = House::new().await;
+            let run = started_run(&house).await;
+            let target = format!("/api/v1/tenants/acme/{}", filled(path, &run));
+            let body = if body.is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_str(&filled(body, &run)).unwrap()
+            };
+            let (status, answer) = house.ask(uid, method, &target, body).await;
+            assert_eq!(status, want, "uid {uid} {method} {path}: {answer}");
+            if status >= 400 {
+                assert!(answer["code"].is_string() && answer["request_id"].is_string(), "{answer}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_that_one_may_not_view_reads_like_one_that_is_not_there() {
+    let house = House::new().await;
+    let run = started_run(&house).await;
+    for (method, path, body, _) in ENDPOINTS {
+        let body: Value =
+            if body.is_empty() { Value::Null } else { serde_json::from_str(&filled(body, &run)).unwrap() };
+        let mut answers = Vec::new();
+        for tenant in ["acme", "nowhere", "platform", "Acme", "..", "%2e%2e"] {
+            let target = format!("/api/v1/tenants/{tenant}/{}", filled(path, &run));
+            let (status, mut answer) = house.ask(6, method, &target, body.clone()).await;
+            answer["request_id"] = Value::Null;
+            answers.push((status, answer));
+        }
+        assert_eq!(answers[0].0, 404, "{method} {path}");
+        let first = answers[0].clone();
+        for (index, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer, first, "{method} {path} {index}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_of_another_tenant_is_not_found_in_the_own() {
+    let house = House::new().await;
+    let run = started_run(&house).await;
+    for path in ["", "/rerun", "/cancel"] {
+        let method = if path.is_empty() { "GET" } else { "POST" };
+        let target = format!("/api/v1/tenants/globex/runs/{run}{path}");
+        let (status, answer) = house.ask(6, method, &target, Value::Null).await;
+        assert_eq!(status, 404, "{path}: {answer}");
+    }
+    let (_, found) = house.ask(6, "GET", &format!("/api/v1/runs?suffix={run}"), Value::Null).await;
+    assert_eq!(found["runs"], json!([]));
+    let (_, found) = house.ask(1, "GET", &format!("/api/v1/runs?suffix={run}"), Value::Null).await;
+    assert_eq!(found["runs"][0]["id"], run.as_str());
+}
+
+#[tokio::test]
+async fn the_fleet_holds_what_one_may_see() {
+    let house = House::new().await;
+    house.store.set_source(&SourceRow::default(), &[]).await.unwrap();
+    for (uid, want) in [
+        (1, vec!["acme"]),
+        (5, vec!["acme", "globex"]),
+        (6, vec!["globex"]),
+        (NOBODY, vec!["acme", "globex"]),
+    ] {
+        let (status, answer) = house.ask(uid, "GET", "/api/v1/fleet", Value::Null).await;
+        let names: Vec<_> =
+            answer["tenants"].as_array().unwrap().iter().map(|row| row["tenant"].as_str().unwrap()).collect();
+        assert_eq!((status, names), (200, want), "uid {uid}");
+        assert_eq!(answer["schema"], "tenantry.status/1");
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_tenant_is_the_platforms() {
+    let house = House::new().await;
+    let held = SourceRow { held: Some(commit()), ..SourceRow::default() };
+    for (method, target, body, wants) in [
+        ("GET", "/api/v1/audit", Value::Null, [403, 200, 200]),
+        ("POST", "/api/v1/reconcile", Value::Null, [200, 200, 200]),
+        ("POST", "/api/v1/release/source", json!({"reason": "r"}), [403, 200, 200]),
+    ] {
+        for (uid, want) in [1, 5, NOBODY].into_iter().zip(wants) {
+            house.store.set_source(&held, &[]).await.unwrap();
+            let (status, answer) = house.ask(uid, method, target, body.clone()).await;
+            assert_eq!(status, want, "uid {uid} {method} {target}: {answer}");
+        }
+    }
+    let source = house.store.source().await.unwrap();
+    assert_eq!((source.held, source.released), (None, Some(commit())));
+    assert!(house.woken.load(Ordering::SeqCst) > 0);
+    let (status, _) = house.ask(5, "POST", "/api/v1/release/source", json!({"reason": "r"})).await;
+    assert_eq!(status, 409, "nothing is held any more");
+}
+
+#[tokio::test]
+async fn another_person_only_in_mode_open_and_the_audit_shows_the_uid() {
+    let house = House::new().await;
+    let target = format!("/api/v1/tenants/acme/workflows/{}/start", workflow());
+    let (status, _) = house.ask_as(NOBODY, Some("olga"), "POST", &target, json!({})).await;
+    assert_eq!(status, 201);
+    let audit = house.audit("acme").await;
+    assert!(
+        audit.contains(&"run.started true user:olga by hand (uid 1000, by --as)".to_owned()),
+        "{audit:#?}"
+    );
+
+    let closed = House::in_mode(ChangeControlMode::PullRequest).await;
+    let (status, answer) = closed.ask_as(NOBODY, Some("olga"), "POST", &target, json!({})).await;
+    assert_eq!((status, answer["code"].as_str()), (401, Some("unauthorized")));
+}
+
+#[tokio::test]
+async fn a_denial_is_audited_with_its_reason_and_a_flood_of_them_once() {
+    let house = House::new().await;
+    let target = format!("/api/v1/tenants/acme/workflows/{}/start", workflow());
+    for _ in 0..50 {
+        let (status, answer) = house.ask(2, "POST", &target, json!({})).await;
+        assert_eq!(status, 403);
+        assert!(!answer.to_string().contains("holds developer"), "the reason is for the audit only");
+    }
+    let denials: Vec<_> =
+        house.audit("acme").await.into_iter().filter(|entry| entry.contains("denied")).collect();
+    assert_eq!(
+        denials,
+        ["start.denied false user:dana holds developer here, none of which allows it (uid 2)"]
+    );
+}
+
+#[tokio::test]
+async fn a_key_starts_one_run_and_belongs_to_its_caller() {
+    let house = House::new().await;
+    let target = format!("/api/v1/tenants/acme/workflows/{}/start", workflow());
+    let start = |uid, key: &'static str| {
+        let request = Request::builder().method("POST").uri(&target).header("idempotency-key", key);
+        answer(house.router(uid), request.body(Body::from("{}")).unwrap())
+    };
+    let (first, one) = start(1, "k").await;
+    let (again, same) = start(1, "k").await;
+    assert_eq!((first, again), (201, 200));
+    assert_eq!((&one["run"], &same["known"]), (&same["run"], &json!(true)));
+    let (status, other) = start(1, "l").await;
+    assert_eq!(status, 201);
+    assert_ne!(other["run"], one["run"]);
+    assert_eq!(start(1, "").await.0, 400);
+}
+
+#[track_caller]
+fn check_refused((status, answer): (u16, Value), want: u16, text: &str) {
+    assert_eq!(status, want, "{answer}");
+    let detail = answer["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains(text), "{detail}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_refused_with_its_cure() {
+    let house = House::new().await;
+    let post = async |path: &str, body: Value| {
+        house.ask(1, "POST", &format!("/api/v1/tenants/acme/{path}"), body).await
+    };
+    let workflow = workflow();
+    check_refused(post("workflows/nonsense/start", json!({})).await, 404, "only: `");
+    check_refused(post(&format!("workflows/{workflow}/start"), json!({"input": {}})).await, 400, "input");
+    check_refused(
+        post(&format!("workflows/{workflow}/start"), json!({"inputs": {"nonsense": 1}})).await,
+        400,
+        "unknown input `nonsense`",
+    );
+    check_refused(post("suspend", json!({})).await, 400, "a reason is required");
+    check_refused(post("suspend", json!({"reason": "a\nb"})).await, 400, "one line");
+    check_refused(post("pin", json!({"reason": "r", "to": commit()})).await, 400, "`until` is required");
+    check_refused(
+        post(&format!("workflows/{workflow}/pause"), json!({"reason": "r", "until": "2020-01-01T00:00:00Z"}))
+            .await,
+        400,
+        "past",
+    );
+    check_refused(
+        post("secrets/token/revoke", json!({"version": "v9", "reason": "r"})).await,
+        404,
+        "only `v2`, `v1`",
+    );
+    check_refused(house.ask(1, "GET", "/api/v1/runs?suffix=b8e11", Value::Null).await, 400, "at least 6");
+    check_refused(house.ask(1, "PUT", "/api/v1/fleet", Value::Null).await, 405, "another method");
+    check_refused(house.ask(1, "GET", "/api/v2/fleet", Value::Null).await, 404, "no such path");
+}
+
+#[tokio::test]
+async fn loopback_is_no_authentication() {
+    let house = House::new().await;
+    let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let health = loopback(Health::new(Arc::<MemoryStore>::clone(&house.store), Arc::clone(&ready)));
+    let get = |path: &str| answer(health.clone(), Request::get(path).body(Body::empty()).unwrap());
+    assert_eq!(get("/healthz").await, (200, Value::String("ok\n".into())));
+    assert_eq!(get("/readyz").await.0, 503);
+    ready.store(true, Ordering::SeqCst);
+    assert_eq!(get("/readyz").await.0, 200);
+    let (status, metrics) = get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.as_str().unwrap().contains("tenantry_tenants{status=\"applied\"} 2"), "{metrics}");
+    assert!(!metrics.as_str().unwrap().contains("acme"), "no tenant's name is public");
+    for path in ["/api/v1/fleet", "/api/v1/tenants/acme/status", "/", "/api/v1/tenants/acme/runs"] {
+        assert_eq!(get(path).await.0, 401, "{path}");
+    }
+    // And the whole router, reached without a socket, knows nobody.
+    let bare = router(house.ports.clone());
+    let (status, _) = answer(bare, Request::get("/api/v1/fleet").body(Body::empty()).unwrap()).await;
+    assert_eq!(status, 401);
+}
