@@ -115,6 +115,34 @@ pub struct Diagnostic {
     pub fix: Option<Fix>,
 }
 
+impl Diagnostic {
+    /// Puts a text under the carets.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+    /// Says the cure.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+    /// Adds another place.
+    #[must_use]
+    pub fn related(mut self, path: &str, span: Option<Span>, message: impl Into<String>) -> Self {
+        let at = Location { path: path.to_owned(), span };
+        self.related.push(Related { at, message: message.into() });
+        self
+    }
+    /// Offers a safe edit.
+    #[must_use]
+    pub fn fix(mut self, title: impl Into<String>, span: Span, replacement: impl Into<String>) -> Self {
+        self.fix = Some(Fix { title: title.into(), span, replacement: replacement.into() });
+        self
+    }
+}
+
 /// The findings as one JSON object each, as `validate --format json` and the store keep them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {

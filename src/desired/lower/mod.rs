@@ -1,0 +1,238 @@
+//! From what was written to what is meant.
+
+mod expressions;
+mod file;
+mod order;
+mod place;
+mod platform;
+mod roles;
+mod scripts;
+mod secrets;
+mod steps;
+mod tenant;
+mod triggers;
+mod workflow;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::desired::rules;
+use crate::desired::written::{
+    Language, WrittenRoles, WrittenSecrets, WrittenTenant, WrittenWorkflow, decode,
+};
+use crate::domain::{
+    DesiredState, Diagnostic, GroupId, Listing, Platform, Principal, Severity, TenantId, TenantSettings,
+    TenantState, Tree, UserId, WorkflowId,
+};
+use file::Found;
+
+pub use platform::read_platform;
+
+/// One tenant's files while they are lowered.
+struct Tenancy<'a> {
+    /// Whose.
+    tenant: &'a TenantId,
+    /// `tenants/T/`.
+    root: String,
+    /// What binds it.
+    platform: &'a Platform,
+    /// Its directory.
+    tree: &'a Tree,
+    /// Holds the files below `shared/`.
+    shared: &'a Tree,
+}
+
+/// Reads one tenant. `shared` is the tree that [`read_platform`] took: workflows for many tenants lie there.
+///
+/// The state is `None` as soon as one finding is an error: a tenant is applied as a whole or not at all. Findings
+/// are sorted by path and place. Pure: the same trees give the same result.
+#[must_use]
+pub fn read(
+    platform: &Platform,
+    listing: &Listing,
+    shared: &Tree,
+    tree: &Tree,
+    tenant: &TenantId,
+) -> (Option<DesiredState>, Vec<Diagnostic>) {
+    let root = format!("tenants/{tenant}/");
+    let tenancy = Tenancy { tenant, root, platform, tree, shared };
+    let mut found = Found::default();
+    let state = tenancy.lower(&mut found);
+    let findings = found.finish(Some(tenant));
+    let valid = findings.iter().all(|finding| finding.severity < Severity::Error);
+    let state = state.filter(|_| valid).map(|state| {
+        let used: BTreeSet<&str> =
+            state.workflows.values().filter_map(|workflow| workflow.uses.as_deref()).collect();
+        let used = used.iter().filter_map(|uses| uses.strip_prefix("shared/"));
+        DesiredState {
+            tenant: tenant.clone(),
+            revision: tree.revision.clone(),
+            keys: listing.keys(tenant, used),
+            state,
+        }
+    });
+    (state, findings)
+}
+
+/// The directories below `shared/` that a tenant's workflows name, also where they cannot be read in full.
+#[must_use]
+pub fn shared_used(tree: &Tree, tenant: &TenantId) -> BTreeSet<String> {
+    let mut found = Found::default();
+    tree.below(&format!("tenants/{tenant}/workflows/"))
+        .filter_map(|(path, entry)| file::parse(path, entry, &mut found))
+        .filter_map(|root| {
+            let uses = root.get("uses")?.scalar()?.strip_prefix("shared/")?;
+            Some(uses.split('@').next().unwrap_or(uses).to_owned())
+        })
+        .collect()
+}
+
+/// Says what lies below `tenants/` and is no tenant.
+#[must_use]
+pub fn check_listing(listing: &Listing) -> Vec<Diagnostic> {
+    listing
+        .misplaced
+        .iter()
+        .map(|path| {
+            let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
+            match name.parse::<TenantId>() {
+                Err(error) if !name.contains('.') => rules::BAD_NAME
+                    .at(path, None, format!("`{}` cannot name a tenant: {error}", name.escape_debug()))
+                    .help("rename the directory"),
+                _ => rules::UNKNOWN_PLACE
+                    .at(path, None, "nothing is read at this place")
+                    .help("below `tenants/` lies one directory for each tenant"),
+            }
+        })
+        .collect()
+}
+
+/// Finds what only several tenants together show: one recipient in two of them.
+#[must_use]
+pub fn check_fleet<'a>(states: impl IntoIterator<Item = &'a DesiredState>) -> Vec<Diagnostic> {
+    let mut owners: BTreeMap<&str, &TenantId> = BTreeMap::new();
+    let mut found = Vec::new();
+    for state in states {
+        for recipient in &state.state.settings.recipients {
+            match owners.get(recipient.as_str()) {
+                Some(first) if **first != state.tenant => {
+                    let message = format!(
+                        "tenants `{first}` and `{}` name the same recipient: whoever holds its key reads both",
+                        state.tenant
+                    );
+                    let path = format!("tenants/{}/tenant.yaml", state.tenant);
+                    let mut finding = rules::SHARED_RECIPIENT
+                        .at(&path, None, message)
+                        .help("make a key of its own with `tenantry secrets init`")
+                        .related(&format!("tenants/{first}/tenant.yaml"), None, "also here");
+                    finding.tenant = Some(state.tenant.clone());
+                    found.push(finding);
+                }
+                Some(_) => {}
+                None => {
+                    owners.insert(recipient, &state.tenant);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Reads every workflow below `shared/` for itself, so that its author sees mistakes that no tenant shows yet.
+#[must_use]
+pub fn check_shared(tree: &Tree) -> Vec<Diagnostic> {
+    let mut found = Found::default();
+    place::check_below("shared/", tree, &mut found);
+    for (path, entry) in tree.below("shared/") {
+        file::check_private_keys(path, entry, &mut found);
+        if !path.ends_with("/workflow.yaml") || path.split('/').count() != 3 {
+            continue;
+        }
+        if let Some(root) = file::parse(path, entry, &mut found) {
+            let _ = decode::<WrittenWorkflow>(&root, path, Language::Yaml, &mut found.list);
+        }
+    }
+    found.finish(None)
+}
+
+impl Tenancy<'_> {
+    fn lower(&self, found: &mut Found) -> Option<TenantState> {
+        if !place::check_tenant(self, found) {
+            return None;
+        }
+        let settings = self.settings(found);
+        let (grants, elevations) = self.roles(settings.as_ref(), found);
+        let secrets = self.secrets(settings.as_ref(), found);
+        let workflows = self.workflows(settings.as_ref(), secrets.as_ref(), found);
+        let (settings, secrets, workflows) = (settings?, secrets?, workflows?);
+        secrets::check_unused(self, &secrets, &workflows, found);
+        let named =
+            grants.iter().map(|grant| &grant.principal).chain(secrets.values().map(|secret| &secret.owner));
+        let groups: BTreeMap<GroupId, BTreeSet<UserId>> = named
+            .chain([&settings.owner])
+            .filter_map(|principal| match principal {
+                Principal::Group(group) => Some(group),
+                Principal::User(_) | Principal::Service(_) => None,
+            })
+            .map(|group| (group.clone(), self.platform.people.groups.get(group).cloned().unwrap_or_default()))
+            .collect();
+        Some(TenantState { settings, grants, elevations, groups, secrets, workflows })
+    }
+
+    fn settings(&self, found: &mut Found) -> Option<TenantSettings> {
+        let path = format!("{}tenant.yaml", self.root);
+        let Some(entry) = self.tree.get(&path) else {
+            let message = format!("the tenant `{}` has no tenant.yaml", self.tenant);
+            found.push(rules::MISSING_FILE.at(&path, None, message).help("write one with `owner:`"));
+            return None;
+        };
+        let root = file::parse(&path, entry, found)?;
+        let written: WrittenTenant = decode(&root, &path, Language::Yaml, &mut found.list)?;
+        tenant::lower(self, &path, written, found)
+    }
+
+    fn roles(&self, settings: Option<&TenantSettings>, found: &mut Found) -> roles::Lowered {
+        let path = format!("{}roles.yaml", self.root);
+        let written = self.tree.get(&path).and_then(|entry| {
+            let root = file::parse(&path, entry, found)?;
+            decode::<WrittenRoles>(&root, &path, Language::Yaml, &mut found.list)
+        });
+        roles::lower(self, &path, written, settings.map(|settings| &settings.owner), found)
+    }
+
+    fn secrets(&self, settings: Option<&TenantSettings>, found: &mut Found) -> Option<secrets::Lowered> {
+        let path = format!("{}secrets.yaml", self.root);
+        let written = match self.tree.get(&path) {
+            None => WrittenSecrets { secrets: None },
+            Some(entry) => {
+                let root = file::parse(&path, entry, found)?;
+                decode(&root, &path, Language::Yaml, &mut found.list)?
+            }
+        };
+        secrets::lower(self, &path, &written, settings, found)
+    }
+
+    fn workflows(
+        &self,
+        settings: Option<&TenantSettings>,
+        secrets: Option<&secrets::Lowered>,
+        found: &mut Found,
+    ) -> Option<BTreeMap<WorkflowId, crate::domain::Workflow>> {
+        let below = format!("{}workflows/", self.root);
+        let mut workflows = BTreeMap::new();
+        let mut whole = true;
+        for (path, entry) in self.tree.below(&below) {
+            let Some(name) = path[below.len()..].strip_suffix(".yaml") else { continue };
+            let Ok(id) = name.parse::<WorkflowId>() else { continue };
+            let lowered = file::parse(path, entry, found)
+                .and_then(|root| decode(&root, path, Language::Yaml, &mut found.list))
+                .and_then(|written| workflow::lower(self, &id, path, written, settings, secrets, found));
+            match lowered {
+                Some(workflow) => {
+                    workflows.insert(id, workflow);
+                }
+                None => whole = false,
+            }
+        }
+        whole.then_some(workflows)
+    }
+}

@@ -1,0 +1,146 @@
+//! W: workflows, their steps and scripts.
+
+use super::family;
+
+family! {
+    UNKNOWN_NEEDS = "W201" "unknown-needs" Error
+        what: "A step needs a step that the workflow does not have."
+        why: "It would wait for something that never ends."
+        wrong: "steps:\n  fetch: { run: scripts/fetch.sh }\n  load: { needs: [fecth], run: scripts/load.sh }"
+        right: "steps:\n  fetch: { run: scripts/fetch.sh }\n  load: { needs: [fetch], run: scripts/load.sh }"
+    NEEDS_CYCLE = "W202" "needs-cycle" Error
+        what: "Steps wait for each other in a circle."
+        why: "None of them could ever start; the message shows the shortest such circle."
+        wrong: "a: { needs: b, run: scripts/a.sh }\nb: { needs: a, run: scripts/b.sh }"
+        right: "a: { needs: [], run: scripts/a.sh }\nb: { needs: a, run: scripts/b.sh }"
+    RETRIES_OUTLAST_TIMEOUT = "W203" "retries-outlast-timeout" Warning
+        what: "The waits between a step's retries are longer than the workflow's timeout."
+        why: "The last attempts can never start."
+        wrong: "timeout: 5m\nretry: { attempts: 10, backoff: 1m }"
+        right: "timeout: 30m\nretry: { attempts: 3, backoff: 1m }"
+    TIMEOUT_ABOVE_LIMIT = "W204" "timeout-above-limit" Error
+        what: "A workflow's or step's timeout is above the tenant's or the workflow's."
+        why: "It could never be used up, and its writer counts on it."
+        wrong: "# tenant.yaml: limits: { run_timeout: 1h }\ntimeout: 2h"
+        right: "timeout: 1h"
+    BAD_CRON = "W205" "bad-cron" Error
+        what: "A schedule is not five fields of cron."
+        why: "It would never fire, or at another time than its writer means."
+        wrong: "schedule: \"0 25 * * *\""
+        right: "schedule: \"0 2 * * *\""
+    CRON_NEVER = "W206" "cron-never-fires" Error
+        what: "No date has the day and month of a schedule."
+        why: "A schedule that never fires looks like one that works."
+        wrong: "schedule: \"0 0 30 2 *\""
+        right: "schedule: \"0 0 28 2 *\""
+    UNKNOWN_ZONE = "W207" "unknown-zone" Error
+        what: "A time zone is none of the IANA database."
+        why: "Abbreviations such as CEST mean different offsets to different readers."
+        wrong: "timezone: Berlin"
+        right: "timezone: Europe/Berlin"
+    SCRIPT_MISSING = "W208" "script-missing" Error
+        what: "The script of a step is not in the tenant's directory, or `files` leaves it out."
+        why: "The step could only fail; letters of the wrong case are the usual reason."
+        wrong: "run: scripts/Pull.py"
+        right: "run: scripts/pull.py"
+    SCRIPT_NOT_EXECUTABLE = "W209" "script-not-executable" Error
+        what: "The script of a step does not have the executable bit."
+        why: "Whether a file is a program is what its mode says, in Git as on a disk."
+        wrong: "100644 scripts/pull.py"
+        right: "git update-index --chmod=+x scripts/pull.py"
+    UNKNOWN_SHEBANG = "W210" "unknown-shebang" Error
+        what: "The script of a step does not start with a shebang line that the sandbox can follow."
+        why: "Without `#!` and an interpreter the system cannot start it; behind CRLF line ends the interpreter's name ends in an invisible character."
+        wrong: "echo hello"
+        right: "#!/bin/sh\necho hello"
+    PATH_ESCAPE = "W211" "path-escape" Error
+        what: "A path is absolute, or leaves the tenant's directory by `..`."
+        why: "What a step runs and sees belongs to its tenant alone."
+        wrong: "run: ../globex/scripts/pull.py"
+        right: "run: scripts/pull.py"
+    UNDEFINED_INPUT = "W212" "undefined-input" Error
+        what: "An expression or a trigger names an input that the workflow does not declare."
+        why: "It would have no value."
+        wrong: "with: { day: \"${{ inputs.dya }}\" }"
+        right: "with: { day: \"${{ inputs.day }}\" }"
+    UNDEFINED_OUTPUT = "W213" "undefined-output" Error
+        what: "An expression names a step or an output that does not exist, or a step that may not have ended by then."
+        why: "It would have no value; only what a step waits for has ended for certain."
+        wrong: "if: \"steps.pull.outputs.cuont > 0\""
+        right: "if: \"steps.pull.outputs.count > 0\""
+    MISPLACED_EXPRESSION = "W214" "misplaced-expression" Error
+        what: "`${{` stands in a field that takes no expression."
+        why: "Expressions stand only in `with`, `if`, `for_each`, `default` and `concurrency.key`, so that every secret, host and path is known from the commit alone."
+        wrong: "run: \"scripts/${{ inputs.name }}.sh\""
+        right: "run: scripts/any.sh\nwith: { name: \"${{ inputs.name }}\" }"
+    SECRET_EXPRESSION = "W215" "secret-in-expression" Error
+        what: "An expression reads `secrets`."
+        why: "No expression reads a secret: the step declares it, and its script asks for it or gets it in a variable or file."
+        wrong: "with: { key: \"${{ secrets.stripe_api_key }}\" }"
+        right: "secrets: [stripe_api_key]"
+    EGRESS_ABOVE_TENANT = "W216" "egress-above-tenant" Error
+        what: "A step asks for a host that the tenant's `egress` does not list."
+        why: "`egress` in tenant.yaml is the most that any of its workflows may reach."
+        wrong: "network: [api.stripe.com:443]"
+        right: "# tenant.yaml\negress: [api.stripe.com:443]"
+    COMMAND_LINE_IN_RUN = "W217" "command-line-in-run" Error
+        what: "`run` holds a command line."
+        why: "`run` names one script of the repository; its arguments stand in `args`, and a line of shell is a `script`."
+        wrong: "run: scripts/load.sh --all"
+        right: "run: scripts/load.sh\nargs: [--all]"
+    BAD_EXPRESSION = "W218" "bad-expression" Error
+        what: "An expression cannot be read, or starts from an unknown name."
+        why: "It would fail in the middle of a run."
+        wrong: "if: \"steps.pull.outputs.count >\""
+        right: "if: \"steps.pull.outputs.count > 0\""
+    INPUT_WITHOUT_VALUE = "W219" "input-without-value" Error
+        what: "A trigger that no person fills in leaves a required input without a value."
+        why: "Its runs could not start."
+        wrong: "on: { schedule: \"0 2 * * *\" }\ninputs: { day: { type: string } }"
+        right: "inputs: { day: { type: string, default: \"${{ day(trigger.time, -1) }}\" } }"
+    ILL_TYPED_VALUE = "W220" "ill-typed-value" Error
+        what: "A default, or the value that a trigger gives, is not of the input's type."
+        why: "The script would get another type than it declares."
+        wrong: "count: { type: int, default: \"3\" }"
+        right: "count: { type: int, default: 3 }"
+    UNEVEN_SCHEDULE = "W221" "uneven-schedule" Warning
+        what: "A schedule's time is skipped or comes twice when the clock changes."
+        why: "It fires once either way, but late on one day of the year; a time outside 02:00 to 03:00 avoids it."
+        wrong: "{ cron: \"30 2 * * *\", timezone: Europe/Berlin }"
+        right: "{ cron: \"30 4 * * *\", timezone: Europe/Berlin }"
+    RESOURCE_ABOVE_LIMIT = "W222" "resource-above-limit" Error
+        what: "A step asks for more memory than the tenant has."
+        why: "It could never be started."
+        wrong: "# tenant.yaml: limits: { memory: 512MiB }\nresources: { memory: 2GiB }"
+        right: "resources: { memory: 512MiB }"
+    DELIVERY_FORBIDDEN = "W223" "delivery-forbidden" Error
+        what: "A step wants a secret in a way that its tenant does not allow."
+        why: "`secrets.delivery` of tenant.yaml says how secrets may arrive."
+        wrong: "# tenant.yaml: secrets: { delivery: [socket] }\nsecrets: [{ name: db_url, env: DATABASE_URL }]"
+        right: "secrets: [db_url]"
+    SECRET_IN_ENVIRONMENT = "W224" "secret-in-environment" Warning
+        what: "A secret arrives in an environment variable."
+        why: "Every process that the step starts inherits it, and crash reports print it; `tenantry-secret exec` gives it to one command only."
+        wrong: "secrets: [{ name: db_url, env: DATABASE_URL }]"
+        right: "secrets: [db_url]   # and in the script: tenantry-secret exec DATABASE_URL=db_url -- psql"
+    BAD_VARIABLE = "W225" "bad-variable" Error
+        what: "The name of an environment variable is malformed, belongs to tenantry or changes how programs are loaded."
+        why: "A secret in `LD_PRELOAD` or `PATH` would decide what runs."
+        wrong: "secrets: [{ name: db_url, env: PATH }]"
+        right: "secrets: [{ name: db_url, env: DATABASE_URL }]"
+    SHARED_MAPPING = "W226" "shared-mapping" Error
+        what: "A use of a shared workflow lacks a secret or gives one that the shared workflow does not ask for, or the shared workflow does not exist."
+        why: "Nothing is inherited: a tenant names each of its secrets that a shared workflow gets."
+        wrong: "uses: shared/invoices"
+        right: "uses: shared/invoices\nsecrets: { db_url: acme_db }"
+    NOTHING_MATCHES = "W227" "nothing-matches" Warning
+        what: "A glob of `files` or `paths` matches no file."
+        why: "It is most often misspelled, and then a script lacks a file or a commit starts nothing."
+        wrong: "files: [script/**]"
+        right: "files: [scripts/**]"
+    SENSITIVE_MISUSED = "W228" "sensitive-misused" Error
+        what: "A sensitive input is used outside `with`."
+        why: "Keys of concurrency and conditions are stored in clear."
+        wrong: "concurrency: { key: \"${{ inputs.email }}\" }"
+        right: "with: { email: \"${{ inputs.email }}\" }"
+}
