@@ -13,5 +13,6 @@ mod pages;
 mod permits;
 mod sandbox;
 mod scaffold;
+mod secrets;
 mod sops;
 mod tour;
