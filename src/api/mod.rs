@@ -12,6 +12,7 @@ mod listen;
 mod problem;
 mod read;
 mod steer;
+mod stream;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ use axum::routing::{get, post};
 
 use crate::domain::{Clock, FreshIds};
 use crate::login::Trust;
-use crate::store::Store;
+use crate::store::{Logs, Store};
 
 pub use caller::{Guard, Peer};
 pub use listen::{Health, ListenError, bind_socket, in_process, loopback, serve_loopback, serve_socket};
@@ -34,6 +35,8 @@ pub use problem::Problem;
 pub struct Ports {
     /// The store.
     pub store: Arc<dyn Store>,
+    /// The output of steps.
+    pub logs: Arc<dyn Logs>,
     /// The clock.
     pub clock: Clock,
     /// Fresh ids.
@@ -51,6 +54,7 @@ pub fn router(ports: Ports) -> Router {
         .route("/status", get(read::status))
         .route("/runs", get(read::runs))
         .route("/runs/{run}", get(read::run))
+        .route("/runs/{run}/logs", get(stream::logs))
         .route("/runs/{run}/rerun", post(steer::rerun))
         .route("/runs/{run}/cancel", post(steer::cancel))
         .route("/workflows", get(read::workflows))

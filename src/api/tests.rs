@@ -20,7 +20,9 @@ use crate::domain::{
 };
 use crate::login::Trust;
 use crate::run::samples;
-use crate::store::{Application, AppliedPlatform, MemoryStore, SourceRow, Store};
+use crate::store::{
+    Application, AppliedPlatform, LogRecord, LogStream, MemoryLogs, MemoryStore, SourceRow, Store,
+};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -106,6 +108,7 @@ impl House {
         let local = CALLERS.iter().map(|(uid, name)| (*uid, name.parse().unwrap())).collect();
         let ports = Ports {
             store: Arc::<MemoryStore>::clone(&store),
+            logs: Arc::new(MemoryLogs::default()),
             clock,
             ids: Arc::clone(&ids),
             trust: Arc::new(Trust { local, ..Trust::default() }),
@@ -237,11 +240,12 @@ fn workflow() -> String {
 /// Every endpoint of a tenant: method, path below the tenant, body, and the answers to olga (operator), dana
 /// (developer), audrey (auditor), owen (owner), pat (platform admin), gregor (of another tenant) and a uid
 /// without a person. `RUN` stands for a run of the tenant, `W` for its workflow.
-const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 19] = [
+const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 20] = [
     //                                                       olga dana audrey owen pat gregor uid
     ("GET", "status", "", [200, 200, 200, 200, 200, 404, 200]),
     ("GET", "runs", "", [200, 200, 200, 200, 403, 404, 200]),
     ("GET", "runs/RUN", "", [200, 200, 200, 200, 403, 404, 200]),
+    ("GET", "runs/RUN/logs", "", [200, 200, 200, 200, 403, 404, 200]),
     ("GET", "workflows", "", [200, 200, 200, 200, 403, 404, 200]),
     ("GET", "secrets", "", [200, 200, 200, 200, 403, 404, 200]),
     ("GET", "audit", "", [200, 403, 200, 200, 403, 404, 200]),
@@ -410,6 +414,33 @@ async fn a_denial_is_audited_with_its_reason_and_a_flood_of_them_once() {
         denials,
         ["start.denied false user:dana holds developer here, none of which allows it (uid 2)"]
     );
+}
+
+#[tokio::test]
+async fn output_is_read_in_order_and_the_reading_is_audited_once() {
+    let house = House::new().await;
+    let run = started_run(&house).await;
+    let lease = house.store.claim("w1", None, 1, NOW).await.unwrap().remove(0);
+    let piece = |sequence, text: &str| LogRecord {
+        sequence,
+        at: NOW,
+        stream: LogStream::Stdout,
+        text: text.to_owned(),
+    };
+    let pieces: Vec<_> = (0..600).map(|number| piece(number, &format!("line {number}\n"))).collect();
+    house.ports.logs.append(&lease.permit, &lease.attempt, &pieces).await.unwrap();
+    let target = format!("/api/v1/tenants/acme/runs/{run}/logs");
+    for _ in 0..3 {
+        let (status, body) = house.ask(1, "GET", &target, Value::Null).await;
+        let text = body.as_str().unwrap();
+        assert_eq!((status, text.lines().count()), (200, 600));
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!((&last["text"], &last["step"]), (&json!("line 599\n"), &json!("main")));
+    }
+    let reads = house.audit("acme").await.into_iter().filter(|entry| entry.starts_with("logs.read")).count();
+    assert_eq!(reads, 1);
+    let (status, _) = house.ask(1, "GET", &format!("{target}?step=nonsense"), Value::Null).await;
+    assert_eq!(status, 404);
 }
 
 #[tokio::test]
