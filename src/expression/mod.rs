@@ -12,10 +12,12 @@ mod fuel;
 mod functions;
 mod references;
 mod template;
+mod types;
 mod values;
 
 pub use references::{References, StepReference};
 pub use template::{Template, TemplateError};
+pub use types::{Kind, Kinds};
 
 use std::collections::BTreeMap;
 use std::fmt;

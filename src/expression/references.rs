@@ -86,13 +86,21 @@ impl<'a> Walk<'a> {
     }
 
     fn visit(&mut self, syntax: &'a Syntax) -> Result<(), ExpressionError> {
-        if let Some((root, path)) = self.path(syntax) {
+        if let Some((root, path)) = path_of(syntax, &self.bound) {
             self.note(root, &path);
             return Ok(());
         }
         match &syntax.expr {
             Expr::Ident(name) => self.visit_name(syntax, name),
-            Expr::Select(select) => self.visit(&select.operand),
+            // `has(inputs.day)` reads a name that must exist as much as `inputs.day` does.
+            Expr::Select(select) => match path_of(&select.operand, &self.bound) {
+                Some((root, mut path)) if select.test => {
+                    path.push(&select.field);
+                    self.note(root, &path);
+                    Ok(())
+                }
+                _ => self.visit(&select.operand),
+            },
             Expr::Call(call) => {
                 if !functions::known(&call.func_name) {
                     let name = call.func_name.clone();
@@ -138,35 +146,9 @@ impl<'a> Walk<'a> {
         Err(ExpressionError::UnknownName { name: name.to_owned(), offset: self.offset(syntax) })
     }
 
-    /// `inputs.day` and `inputs["day"]` as a root and the names after it. `None` for anything else.
-    ///
-    /// An index that is computed ends the path and is visited; the rest counts as any part.
-    fn path(&mut self, syntax: &'a Syntax) -> Option<(Root, Vec<Option<&'a str>>)> {
-        match &syntax.expr {
-            Expr::Ident(name) if !self.bound.contains(&name.as_str()) => {
-                Root::from_name(name).map(|root| (root, Vec::new()))
-            }
-            Expr::Select(select) => {
-                let (root, mut path) = self.path(&select.operand)?;
-                path.push(Some(&select.field));
-                Some((root, path))
-            }
-            Expr::Call(call) if call.func_name == operators::INDEX && call.args.len() == 2 => {
-                let Expr::Literal(LiteralValue::String(name)) = &call.args[1].expr else {
-                    // Only a path whose index is a literal is a path; `visit` comes back for the parts.
-                    return None;
-                };
-                let (root, mut path) = self.path(&call.args[0])?;
-                path.push(Some(name.inner()));
-                Some((root, path))
-            }
-            _ => None,
-        }
-    }
-
-    fn note(&mut self, root: Root, path: &[Option<&str>]) {
+    fn note(&mut self, root: Root, path: &[&str]) {
         self.found.roots.insert(root);
-        let name = |place: usize| path.get(place).copied().flatten().map(str::to_owned);
+        let name = |place: usize| path.get(place).map(|name| (*name).to_owned());
         match (root, name(0)) {
             (Root::Item, _) => {}
             (_, None) => {
@@ -184,5 +166,27 @@ impl<'a> Walk<'a> {
                 self.found.fields.insert((root, field));
             }
         }
+    }
+}
+
+/// `inputs.day` and `inputs["day"]` as a root and the names after it; `None` for anything else, and for an index that is
+/// computed: its parts are looked at on their own.
+pub(super) fn path_of<'a>(syntax: &'a Syntax, bound: &[&str]) -> Option<(Root, Vec<&'a str>)> {
+    match &syntax.expr {
+        Expr::Ident(name) if !bound.contains(&name.as_str()) => {
+            Root::from_name(name).map(|root| (root, Vec::new()))
+        }
+        Expr::Select(select) if !select.test => {
+            let (root, mut path) = path_of(&select.operand, bound)?;
+            path.push(&select.field);
+            Some((root, path))
+        }
+        Expr::Call(call) if call.func_name == operators::INDEX && call.args.len() == 2 => {
+            let Expr::Literal(LiteralValue::String(name)) = &call.args[1].expr else { return None };
+            let (root, mut path) = path_of(&call.args[0], bound)?;
+            path.push(name.inner());
+            Some((root, path))
+        }
+        _ => None,
     }
 }

@@ -251,7 +251,6 @@ impl fmt::Display for Cron {
 
 /// The instants at which the clock shows `local`: one, the two of a repeated time, or for a skipped one the end of the
 /// gap if `late`, else none. `None` past the calendar.
-#[expect(clippy::type_complexity, reason = "a pair of instants has no better name")]
 fn instants(
     zone: &Zone,
     local: DateTime,
