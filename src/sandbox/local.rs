@@ -26,6 +26,8 @@ use super::{
 };
 use crate::domain::{Exit, ExitKind, Tier, Usage};
 
+/// How long a first process may take to kill its attempt before it is killed itself.
+const KILL_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long the last news of a killed attempt may take before it counts as lost.
 const BURIAL_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a helper may take to stand.
@@ -136,7 +138,7 @@ impl Executor for LocalExecutor {
             grace: spec.limits.grace,
             output_bytes_max: spec.limits.output_bytes_max.as_bytes(),
             stopping: None,
-            killed: false,
+            kills: Kills::None,
             main: None,
             output: None,
             ended: None,
@@ -274,6 +276,17 @@ impl Channel {
     }
 }
 
+/// How far the killing of an attempt has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kills {
+    /// It is not to be killed yet.
+    None,
+    /// Its first process was asked to.
+    Asked,
+    /// The helper was ordered to.
+    Ordered,
+}
+
 /// One attempt while it runs.
 struct LocalStep {
     id: u64,
@@ -285,7 +298,7 @@ struct LocalStep {
     output_bytes_max: u64,
     /// Why it is being stopped, and when it is killed.
     stopping: Option<(Stop, Instant)>,
-    killed: bool,
+    kills: Kills,
     main: Option<MainEnd>,
     output: Option<OwnedFd>,
     ended: Option<Ended>,
@@ -301,8 +314,11 @@ impl RunningStep for LocalStep {
             }
             let wake = match self.stopping {
                 None => self.deadline,
-                Some((_, kill_at)) if self.killed => kill_at + BURIAL_TIME_MAX,
-                Some((_, kill_at)) => kill_at,
+                Some((_, kill_at)) => match self.kills {
+                    Kills::None => kill_at,
+                    Kills::Asked => kill_at + KILL_TIME_MAX,
+                    Kills::Ordered => kill_at + KILL_TIME_MAX + BURIAL_TIME_MAX,
+                },
             };
             tokio::select! {
                 biased;
@@ -348,14 +364,21 @@ impl LocalStep {
     async fn wake(&mut self) {
         match self.stopping {
             None => self.stop(Stop::TimedOut, self.grace).await,
-            Some(_) if !self.killed => {
-                self.killed = true;
-                drop(self.helper.send(&Order::Kill { id: self.id }, &[]).await);
-            }
-            Some(_) => {
-                let text = "it was killed, and its death was not seen".to_owned();
-                self.end(&Down::default(), Some(text));
-            }
+            // Whoever cannot be told is dead already, which the next news says.
+            Some(_) => match self.kills {
+                Kills::None => {
+                    self.kills = Kills::Asked;
+                    drop(self.control.send(&Signal::Kill, &[]).await);
+                }
+                Kills::Asked => {
+                    self.kills = Kills::Ordered;
+                    drop(self.helper.send(&Order::Kill { id: self.id }, &[]).await);
+                }
+                Kills::Ordered => {
+                    let text = "it was killed, and its death was not seen".to_owned();
+                    self.end(&Down::default(), Some(text));
+                }
+            },
         }
     }
 

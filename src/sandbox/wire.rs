@@ -153,6 +153,8 @@ pub(super) struct Down {
 pub(super) enum Signal {
     /// Send SIGTERM to every process.
     Terminate,
+    /// Kill every process and report as usual.
+    Kill,
 }
 
 /// The part of a parcel before the contents, which follow in the same order without gaps.

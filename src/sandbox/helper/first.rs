@@ -82,7 +82,7 @@ fn prepare(
         Tier::Sandbox => walls::raise(host, attempt, &manifest, &hands.parcel, contents)?,
         Tier::UnsafeNone => {
             rustix::process::set_child_subreaper(Some(rustix::process::getpid())).stage("the helper")?;
-            rustix::process::set_parent_process_death_signal(Some(Kill::KILL)).stage("the helper")?;
+            rustix::process::set_parent_process_death_signal(Some(Kill::TERM)).stage("the helper")?;
             walls::lay_out(&host.directory_of(attempt), &manifest, &hands.parcel, contents)?
         }
     };
@@ -97,7 +97,7 @@ fn run(
     raised: &Raised,
     manifest: &Manifest,
 ) -> Result<(MainEnd, Option<OwnedFd>), Broken> {
-    let children = signal_file().stage("signals")?;
+    let signals = signal_file(host.tier).stage("signals")?;
     let host_uid = host.ids.uid_of(&attempt.tenant, host.tier);
     wire::send(control, &News::Up { host_uid }, &[raised.listener.as_fd()]).stage("the daemon")?;
     let started = Instant::now();
@@ -112,7 +112,7 @@ fn run(
     };
     // The daemon's readers must see an end when the last writer is gone, and that is never this process.
     drop((hands.stdout, hands.stderr));
-    let mut end = wait_for(host.tier, main, &children, control);
+    let mut end = wait_for(host.tier, main, &signals, control);
     end.disk_full = host.tier == Tier::Sandbox && is_full(&raised.places);
     kill_all(host.tier);
     end.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -126,15 +126,20 @@ fn run(
     Ok((end, output))
 }
 
-fn signal_file() -> io::Result<SignalFd> {
+/// Deaths of children and, without a namespace that ends with this process, the helper's death, which the kernel
+/// tells by SIGTERM.
+fn signal_file(tier: Tier) -> io::Result<SignalFd> {
     let mut set = nix::sys::signal::SigSet::empty();
     set.add(nix::sys::signal::Signal::SIGCHLD);
+    if tier == Tier::UnsafeNone {
+        set.add(nix::sys::signal::Signal::SIGTERM);
+    }
     set.thread_block()?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
 /// Reaps until the script itself has ended, and passes the daemon's signals on.
-fn wait_for(tier: Tier, main: Pid, children: &SignalFd, control: BorrowedFd<'_>) -> MainEnd {
+fn wait_for(tier: Tier, main: Pid, signals: &SignalFd, control: BorrowedFd<'_>) -> MainEnd {
     loop {
         while let Ok(Some(dead)) = sys::reap() {
             if dead.pid == main {
@@ -142,22 +147,29 @@ fn wait_for(tier: Tier, main: Pid, children: &SignalFd, control: BorrowedFd<'_>)
             }
         }
         let mut watched =
-            [PollFd::new(children, PollFlags::IN), PollFd::from_borrowed_fd(control, PollFlags::IN)];
+            [PollFd::new(signals, PollFlags::IN), PollFd::from_borrowed_fd(control, PollFlags::IN)];
         if poll(&mut watched, None).is_err() {
             continue;
         }
-        while let Ok(Some(_)) = children.read_signal() {}
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if signal.ssi_signo == libc::SIGTERM.cast_unsigned() {
+                abandon(tier);
+            }
+        }
         if !watched[1].revents().is_empty() {
             match wire::receive::<Signal>(control) {
                 Ok(Some((Signal::Terminate, _))) => terminate(tier, main),
-                // Nobody is left to report to. In the sandbox the end of this process kills the rest.
-                Ok(None) | Err(_) => {
-                    kill_all(tier);
-                    sys::exit(FAILED)
-                }
+                Ok(Some((Signal::Kill, _))) => kill_once(tier),
+                Ok(None) | Err(_) => abandon(tier),
             }
         }
     }
+}
+
+/// Ends everything when nobody is left to report to.
+fn abandon(tier: Tier) -> ! {
+    kill_all(tier);
+    sys::exit(FAILED)
 }
 
 fn terminate(tier: Tier, main: Pid) {
@@ -179,13 +191,7 @@ fn kill_everybody(signal: Kill) -> io::Result<()> {
 /// Kills every process of the attempt but this one and waits for their deaths.
 fn kill_all(tier: Tier) {
     loop {
-        match tier {
-            Tier::Sandbox => drop(kill_everybody(Kill::KILL)),
-            // Orphans come to this process, their reaper, so the tree is killed level by level.
-            Tier::UnsafeNone => children_of_this().into_iter().for_each(|child| {
-                rustix::process::kill_process(child, Kill::KILL).ok();
-            }),
-        }
+        kill_once(tier);
         match sys::reap() {
             Err(_) => return,
             Ok(Some(_)) => {}
@@ -194,7 +200,19 @@ fn kill_all(tier: Tier) {
     }
 }
 
-fn children_of_this() -> Vec<Pid> {
+/// Kills every process of the attempt that can be reached now. Without a namespace those are the children of this
+/// process; their orphans come to it, so the next call reaches them.
+fn kill_once(tier: Tier) {
+    match tier {
+        Tier::Sandbox => drop(kill_everybody(Kill::KILL)),
+        Tier::UnsafeNone => children_of_this().into_iter().for_each(|child| {
+            rustix::process::kill_process(child, Kill::KILL).ok();
+        }),
+    }
+}
+
+/// The living children of this process, by what `/proc` says.
+pub(super) fn children_of_this() -> Vec<Pid> {
     let this = rustix::process::getpid().as_raw_nonzero().to_string();
     let parent = |pid: &str| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -111,6 +111,9 @@ fn serve() -> io::Result<()> {
         return Err(io::Error::other("the first message does not configure it"));
     };
     let (host, capabilities) = probe::find_out(configure);
+    if host.tier == Tier::UnsafeNone {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    }
     wire::send(daemon.as_fd(), &Report::Ready(capabilities), &[])?;
     let mut helper = Helper { host, children: HashMap::new(), dying: Vec::new() };
     let answer = helper.take_orders(daemon.as_fd(), &deaths);
@@ -184,10 +187,30 @@ impl Helper {
         }
     }
 
-    /// Takes dead first processes off the list and reports each.
-    fn bury(&mut self) {
-        while let Ok(Some(dead)) = sys::reap() {
-            let Some(child) = self.children.remove(&dead.pid) else { continue };
+    /// Takes dead first processes off the list and reports each. Gives whether any child is left.
+    fn bury(&mut self) -> bool {
+        let left = loop {
+            match sys::reap() {
+                Ok(Some(dead)) => self.report(dead),
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+        };
+        if left && self.host.tier == Tier::UnsafeNone {
+            // Orphans of a first process that was killed come here; nobody else does.
+            for child in first::children_of_this() {
+                if !self.children.contains_key(&child) {
+                    rustix::process::kill_process(child, rustix::process::Signal::KILL).ok();
+                }
+            }
+        }
+        let groups = &self.host.groups;
+        self.dying.retain(|group| !groups.remove(group));
+        left
+    }
+
+    fn report(&mut self, dead: sys::Reaped) {
+        if let Some(child) = self.children.remove(&dead.pid) {
             let mut down =
                 Down { cpu_ms: dead.cpu_ms, memory_bytes_max: dead.memory_bytes_max, ..Down::default() };
             if let Some(group) = child.group {
@@ -204,8 +227,6 @@ impl Helper {
             }
             drop(wire::send(child.control.as_fd(), &News::Down(down), &[]));
         }
-        let groups = &self.host.groups;
-        self.dying.retain(|group| !groups.remove(group));
     }
 
     fn sweep(&self) -> Report {
@@ -238,8 +259,7 @@ impl Helper {
         self.children.values().for_each(kill);
         let patience = std::time::Duration::from_millis(2);
         for _ in 0..2500 {
-            self.bury();
-            if self.children.is_empty() && self.dying.is_empty() {
+            if !self.bury() && self.dying.is_empty() {
                 break;
             }
             std::thread::sleep(patience);

@@ -73,7 +73,8 @@ pub async fn finish(started: Started) -> Seen {
     let Started { mut step, stdout, stderr, broker, .. } = started;
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (mut stdout, mut stderr) = (stdout.take(1 << 20), stderr.take(1 << 20));
-    let (ended, _, _) = tokio::join!(step.wait(), stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
+    let all = async { tokio::join!(step.wait(), stdout.read_to_end(&mut out), stderr.read_to_end(&mut err)) };
+    let ended = tokio::time::timeout(Duration::from_secs(60), all).await.expect("a step that never ends").0;
     drop(broker);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Seen { ended, stdout: text(out), stderr: text(err) }
@@ -100,4 +101,82 @@ pub fn can_sandbox(executor: &LocalExecutor) -> bool {
         println!("missing: user namespaces ({refusal})");
     }
     refusal.is_none()
+}
+
+/// What the machine has outside the sandbox for a script to look for.
+pub struct Outside {
+    runtime: tokio::runtime::Runtime,
+    sandbox: LocalExecutor,
+    none: LocalExecutor,
+    directory: tempfile::TempDir,
+    port: u16,
+    abstract_name: String,
+    sleeper: std::process::Child,
+}
+
+/// The one of this test process: executors of both tiers, things of the host, and listeners that greet.
+pub fn outside() -> &'static Outside {
+    use std::io::Write;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    static OUTSIDE: std::sync::OnceLock<Outside> = std::sync::OnceLock::new();
+    OUTSIDE.get_or_init(|| {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let directory = tempfile::Builder::new().prefix("outside").tempdir_in("/var/tmp").unwrap();
+        std::fs::write(directory.path().join("file"), "REACHED\n").unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = port.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            port.incoming().flatten().for_each(|mut one| drop(one.write_all(b"REACHED\n")))
+        });
+        let abstract_name = format!("tenantry-test-{}", std::process::id());
+        let named = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        for unix in [
+            UnixListener::bind_addr(&named).unwrap(),
+            UnixListener::bind(directory.path().join("socket")).unwrap(),
+        ] {
+            std::thread::spawn(move || {
+                unix.incoming().flatten().for_each(|mut one| drop(one.write_all(b"REACHED\n")))
+            });
+        }
+        // Lives as long as this test process, and takes the directory away after it.
+        let sleeper = std::process::Command::new("sh")
+            .args(["-c", "read line; rm -rf \"$0\""])
+            .arg(directory.path())
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A descriptor that a careless daemon might hand on: it is not closed on exec.
+        let leaked = rustix::fs::open(directory.path().join("file"), rustix::fs::OFlags::RDONLY, 0.into());
+        std::mem::forget(leaked);
+        let (sandbox, none) =
+            runtime.block_on(async { (open(Tier::Sandbox).await, open(Tier::UnsafeNone).await) });
+        Outside { runtime, sandbox, none, directory, port: number, abstract_name, sleeper }
+    })
+}
+
+impl Outside {
+    /// Where the host keeps what no step should see.
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+    /// Runs a script that prints `REACHED` where it got what it wanted; `None` where the tier is not to be had.
+    pub fn attack(&self, tier: Tier, interpreter: &str, script: &str) -> Option<Seen> {
+        let executor = if tier == Tier::Sandbox { &self.sandbox } else { &self.none };
+        if !can_sandbox(executor) {
+            return None;
+        }
+        let script = script
+            .replace("@DIR@", &self.directory.path().display().to_string())
+            .replace("@PORT@", &self.port.to_string())
+            .replace("@ABSTRACT@", &self.abstract_name)
+            .replace("@SLEEPER@", &self.sleeper.id().to_string())
+            .replace("@DAEMON@", &std::process::id().to_string());
+        let mut attempt = small(spec(&script));
+        if let Program::Inline { interpreter: reader, .. } = &mut attempt.program {
+            *reader = vec![interpreter.to_owned()];
+        }
+        Some(self.runtime.block_on(run(executor, attempt)))
+    }
 }
