@@ -38,7 +38,7 @@ impl Masking {
 impl Masks for Masking {
     fn mask(&self, name: &SecretName, value: &Plaintext) -> Result<(), Unmaskable> {
         let mut patterns = self.patterns.lock().unwrap_or_else(PoisonError::into_inner);
-        *patterns = Arc::new(patterns.with(name, value).map_err(|_| Unmaskable)?);
+        *patterns = patterns.with(name, value).map_err(|_| Unmaskable)?;
         Ok(())
     }
 }

@@ -127,18 +127,29 @@ impl Patterns {
         Ok(patterns)
     }
 
-    /// The same patterns and those of one more value, for instance one that a script asks to have masked.
+    /// The same patterns and those of one more value, for instance one that a script asks for a second time or
+    /// wants to have masked; these very patterns if the value is among them.
     ///
     /// # Errors
     /// The value cannot be protected.
-    pub fn with(&self, name: &SecretName, value: &Plaintext) -> Result<Self, Unredactable> {
+    pub fn with(self: &Arc<Self>, name: &SecretName, value: &Plaintext) -> Result<Arc<Self>, Unredactable> {
+        if self.knows(name, value) {
+            return Ok(Arc::clone(self));
+        }
         let mut patterns = Self::default();
         for (owner, known) in &self.values {
             patterns.add(&self.names[*owner], known)?;
         }
         patterns.add(name, value)?;
         patterns.build();
-        Ok(patterns)
+        Ok(Arc::new(patterns))
+    }
+
+    fn knows(&self, name: &SecretName, value: &Plaintext) -> bool {
+        let same = |(owner, known): &(usize, Plaintext)| {
+            self.names[*owner] == *name && known.expose() == value.expose()
+        };
+        self.values.iter().any(same)
     }
 
     /// Takes the secrets out of one whole text.
@@ -152,6 +163,9 @@ impl Patterns {
 
     fn add(&mut self, name: &SecretName, value: &Plaintext) -> Result<(), Unredactable> {
         redactable(value)?;
+        if self.knows(name, value) {
+            return Ok(());
+        }
         let known: usize = self.values.iter().map(|(_, value)| value.len()).sum();
         if known + value.len() > VALUES_BYTES_MAX {
             return Err(Unredactable::TooLong);
@@ -254,19 +268,19 @@ impl Redactor {
     /// # Errors
     /// The value cannot be protected; nothing has changed.
     pub fn register(&mut self, name: &SecretName, value: &Plaintext) -> Result<(), Unredactable> {
-        let patterns = Arc::new(self.patterns.with(name, value)?);
+        let patterns = self.patterns.with(name, value)?;
         self.adopt(patterns);
         Ok(())
     }
 
     /// Goes on with patterns that another stream of the attempt registered: a superset of its own.
     pub fn adopt(&mut self, patterns: Arc<Patterns>) {
-        let mut found = std::mem::take(&mut self.regions);
-        // Owners are numbered by the order of names, which a superset keeps.
+        // What is held is read again. Only a region that began before it could not be found again; it numbers
+        // secrets by the order of names, which a superset keeps.
+        self.regions.retain(|region| region.start < self.base);
         self.patterns = patterns;
         self.state = self.patterns.search.as_ref().map(|search| search.start);
         let held = std::mem::take(&mut self.held);
-        self.regions.append(&mut found);
         self.read(&held);
     }
 

@@ -143,8 +143,9 @@ fn what_cannot_be_told_from_text_is_refused() {
     check(b" changeme\n", Err(Unredactable::Common));
     check(&[b'a'; VALUE_BYTES_MAX + 1], Err(Unredactable::TooLong));
     check(b"correct-horse", Ok(()));
-    let long = value(&(0..VALUE_BYTES_MAX).map(|at| (at % 251) as u8).collect::<Vec<_>>());
-    let many = (0..5).map(|_| (name("k"), &long));
+    let long = |seed| value(&(0..VALUE_BYTES_MAX).map(|at| ((at + seed) % 251) as u8).collect::<Vec<_>>());
+    let long = [0, 1, 2, 3, 4].map(long);
+    let many = long.iter().map(|long| (name("k"), long));
     assert_eq!(Patterns::new(many).unwrap_err(), (name("k"), Unredactable::TooLong));
 }
 
@@ -160,6 +161,37 @@ fn a_value_can_be_registered_while_the_stream_runs() {
     assert_eq!(String::from_utf8_lossy(&out), "one [redacted:a] two [redacted:b] three");
     assert_eq!(redactor.hits().get(&Form::Raw), Some(&2));
     assert!(redactor.register(&name("c"), &value(b"short")).is_err());
+}
+
+#[test]
+fn a_value_asked_for_many_times_is_kept_once() {
+    let set = patterns(&[("a", b"first-secret")]);
+    let again = set.with(&name("a"), &value(b"first-secret")).unwrap();
+    assert!(Arc::ptr_eq(&set, &again));
+    let other = set.with(&name("b"), &value(b"first-secret")).unwrap();
+    assert_eq!(redact(&other, b"first-secret"), "[redacted:a]");
+    let versions = other.with(&name("a"), &value(b"older-secret")).unwrap();
+    assert_eq!(redact(&versions, b"older-secret first-secret"), "[redacted:a] [redacted:a]");
+}
+
+#[test]
+fn what_is_held_is_judged_again_by_new_patterns() {
+    let long = value(b"x secret-one y secret-two zzzz");
+    let (one, two) = (value(b"secret-one"), value(b"secret-two"));
+    let values = [(name("long"), &long), (name("one"), &one), (name("two"), &two)];
+    let mut redactor = Redactor::new(values).unwrap();
+    assert_eq!(redactor.push(b"x secret-one y secret-two z"), b"", "it may become the long one");
+    redactor.register(&name("new"), &value(b" y secret")).unwrap();
+    let mut out = redactor.push(b"!");
+    out.extend(redactor.finish());
+    assert_eq!(String::from_utf8_lossy(&out), "x [redacted:one][redacted:new][redacted:two] z!");
+    // A region that began before what is held stays one.
+    let mut redactor = Redactor::new([(name("a"), &value(b"abababab"))]).unwrap();
+    let mut out = redactor.push(b"-abababababab");
+    redactor.register(&name("b"), &value(b"other-secret")).unwrap();
+    out.extend(redactor.push(b"abab-"));
+    out.extend(redactor.finish());
+    assert_eq!(String::from_utf8_lossy(&out), "-[redacted:a]-");
 }
 
 #[test]
