@@ -21,7 +21,7 @@ mod tenant;
 mod transactional;
 
 pub use failpoint::FAILPOINTS;
-pub use logs::{Logs, MemoryLogs};
+pub use logs::{LOG_BYTES_MAX, LocalLogs, Logs, MemoryLogs};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
@@ -122,7 +122,7 @@ pub struct RunFilter {
 }
 
 /// A line or piece of output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LogRecord {
     /// Place in the attempt's output, from 0.
     pub sequence: u64,

@@ -1,5 +1,9 @@
 //! What steps wrote, as their workers sent it: redacted already, in numbered pieces.
 
+mod local;
+
+pub use local::{LOG_BYTES_MAX, LocalLogs};
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
