@@ -225,7 +225,7 @@ fn pack(records: &[&LogRecord], path: &Path) -> Result<(Head, Vec<u8>, usize), S
     if lines.len() > CHUNK_BYTES_MAX {
         return Err(StoreError::Refused(format!("a piece of output has more than {CHUNK_BYTES_MAX} bytes")));
     }
-    let chunk = zstd::bulk::compress(&lines, LEVEL).map_err(|error| unwritable(path, error))?;
+    let chunk = compress(&lines).map_err(|error| unwritable(path, error))?;
     let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     let head = Head {
         length: number(chunk.len()),
@@ -235,6 +235,13 @@ fn pack(records: &[&LogRecord], path: &Path) -> Result<(Head, Vec<u8>, usize), S
         text: number(text),
     };
     Ok((head, chunk, count))
+}
+
+/// With a checksum, so that damage is told and not shown as what a step wrote.
+fn compress(lines: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(lines)
 }
 
 /// Goes from head to head; `each` says whether to read on. Ends at the first chunk that is not whole.
@@ -431,7 +438,8 @@ mod tests {
         let running = running().await;
         running.append(&[record(0, "a\n")]).await;
         let mut bytes = fs::read(running.file()).unwrap();
-        bytes[HEAD_BYTES + 6] ^= 0xff;
+        let last = bytes.len() - 1;
+        bytes[last] ^= 0xff;
         fs::write(running.file(), bytes).unwrap();
         let read = running.logs.read(&running.view, &running.lease.attempt, 0, 100).await;
         assert_eq!(refusal(&read.unwrap_err()), "corrupt");

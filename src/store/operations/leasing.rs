@@ -68,7 +68,12 @@ async fn servable(
     regions: Option<&[String]>,
     now: Timestamp,
 ) -> Found<Option<(Arc<ActualState>, Eligible)>> {
-    let Some(actual) = rows.tenant(&scope.tenant).await? else { return Ok(None) };
+    let actual = match rows.tenant(&scope.tenant).await {
+        Ok(Some(actual)) => actual,
+        // A row that cannot be trusted gives no access, and stops nobody else.
+        Ok(None) | Err(StoreError::Corrupt { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     if actual.incarnation != scope.incarnation || !tenant::is_served(&actual, regions) {
         return Ok(None);
     }

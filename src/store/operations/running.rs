@@ -440,8 +440,15 @@ pub(in crate::store) async fn wake(
 ) -> Found<Option<Timestamp>> {
     let now = rows.now(now);
     for key in rows.due(now, limit).await? {
-        if let Some(run) = rows.run(&key).await? {
-            drive(rows, run, RunEvent::Tick, now).await?;
+        let ticked = match rows.run(&key).await {
+            Ok(Some(run)) => drive(rows, run, RunEvent::Tick, now).await.map(|_| ()),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match ticked {
+            // A damaged run stays as it is, and stops no other.
+            Ok(()) | Err(StoreError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     rows.next_wake().await

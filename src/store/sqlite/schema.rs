@@ -88,3 +88,10 @@ pub(super) async fn pretend(connection: &mut SqliteConnection, number: i64) {
     let sql = format!("INSERT INTO schema_version (number, program) VALUES ({number}, 'later')");
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.unwrap();
 }
+
+/// Copies the database as a migration would.
+#[cfg(test)]
+pub(super) async fn back_up_for_test(connection: &mut SqliteConnection, to: &Path) {
+    back_up(connection, to).await.unwrap();
+    back_up(connection, to).await.unwrap();
+}
