@@ -6,6 +6,7 @@
 pub mod demo;
 mod door;
 mod ending;
+pub mod explain;
 pub mod init;
 mod inside;
 mod looking;
@@ -13,8 +14,10 @@ mod naming;
 pub mod new;
 mod page;
 pub mod scaffold;
+pub mod schema;
 pub mod secrets;
 mod steering;
+pub mod validate;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,9 @@ In a repository, without a daemon:
   init        Begins a repository
   new         Adds a tenant or a workflow that passes validation
   people      Adds a person
+  validate    Checks every file as the daemon does
+  explain     Prints the page of a rule
+  schema      Prints JSON Schemas for editors
   secrets     Makes, lists, rotates, revokes and decrypts secrets
 
 With a daemon:
@@ -84,6 +90,12 @@ enum Command {
     New(new::NewArgs),
     /// Adds a person
     People(new::PeopleArgs),
+    /// Checks every file as the daemon does
+    Validate(validate::ValidateArgs),
+    /// Prints the page of a rule
+    Explain(explain::ExplainArgs),
+    /// Prints JSON Schemas for editors
+    Schema(schema::SchemaArgs),
     /// Makes, lists, rotates, revokes and decrypts secrets
     Secrets(secrets::SecretsArgs),
     /// Shows where every tenant stands with the head of the branch
@@ -157,6 +169,9 @@ fn run(command: Command) -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::New(args) => new::run(&args),
         Command::People(args) => new::run_people(&args),
+        Command::Validate(args) => finish(validate::run(&args)),
+        Command::Explain(args) => finish(explain::run(&args)),
+        Command::Schema(args) => finish(schema::run(&args)),
         Command::Secrets(args) => run_secrets(&args),
         Command::Status(args) => asking(looking::status(&args)),
         Command::Runs(args) => asking(looking::runs(&args)),

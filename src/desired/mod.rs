@@ -9,8 +9,10 @@
 mod lower;
 pub mod report;
 pub mod rules;
+pub mod schema;
 pub mod written;
 
+pub use lower::private_key_at;
 pub use lower::{check_fleet, check_listing, check_shared, read, read_platform, shared_used};
 
 #[cfg(test)]

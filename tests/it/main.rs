@@ -16,3 +16,4 @@ mod scaffold;
 mod secrets;
 mod sops;
 mod tour;
+mod validate;

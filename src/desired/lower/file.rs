@@ -156,8 +156,9 @@ pub(super) fn problem_found(path: &str, problem: &yaml::Problem, quote: bool) ->
 /// Marks of private keys, none of which a public file holds by chance.
 const PRIVATE_KEYS: [&str; 2] = ["AGE-SECRET-KEY-1", "AGE-SECRET-KEY-PQ-1"];
 
-/// Whether a text holds a private key: an age identity, or a PEM block that says so.
-pub(in crate::desired) fn private_key_at(text: &[u8]) -> Option<usize> {
+/// Where a text holds a private key: an age identity, or a PEM block that says so.
+#[must_use]
+pub fn private_key_at(text: &[u8]) -> Option<usize> {
     let find = |needle: &[u8], from: usize| {
         text[from..].windows(needle.len()).position(|window| window == needle).map(|at| at + from)
     };

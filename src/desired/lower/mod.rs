@@ -25,6 +25,7 @@ use crate::domain::{
 };
 use file::Found;
 
+pub use file::private_key_at;
 pub use platform::read_platform;
 
 /// One tenant's files while they are lowered.

@@ -30,7 +30,6 @@ pub(super) struct Scene<'a> {
     pub(super) secrets: Option<&'a secrets::Lowered>,
     /// For a shared workflow: its names to this tenant's, with the place of the use.
     pub(super) mapping: Option<Mapping<'a>>,
-    pub(super) people: &'a crate::domain::People,
 }
 
 /// A shared workflow's secrets in this tenant.
@@ -49,10 +48,9 @@ pub(super) fn lower(
     secrets: Option<&secrets::Lowered>,
     found: &mut Found,
 ) -> Option<Workflow> {
-    let people = &tenancy.platform.people;
     let Some(uses) = written.uses.clone() else {
         let root = &tenancy.root;
-        let scene = Scene { path, root, tree: tenancy.tree, settings, secrets, mapping: None, people };
+        let scene = Scene { path, root, tree: tenancy.tree, settings, secrets, mapping: None };
         return lower_body(&scene, id, written, None, found);
     };
     let name = shared_name(tenancy, path, &uses, found)?;
@@ -74,8 +72,7 @@ pub(super) fn lower(
         return None;
     }
     let mapping = Some(Mapping { path, span: uses.span, names });
-    let scene =
-        Scene { path: &body_path, root: &root, tree: tenancy.shared, settings, secrets, mapping, people };
+    let scene = Scene { path: &body_path, root: &root, tree: tenancy.shared, settings, secrets, mapping };
     let mut workflow = lower_body(&scene, id, body, Some((path, own)), found)?;
     workflow.uses = Some(format!("shared/{name}"));
     Some(workflow)

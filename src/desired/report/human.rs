@@ -5,6 +5,7 @@ use annotate_snippets::{
 };
 
 use super::{Texts, is_secret_file};
+use crate::desired::private_key_at;
 use crate::domain::{Diagnostic, Location, Severity};
 
 /// Lines of an excerpt.
@@ -72,7 +73,8 @@ fn place<'a>(at: &'a Location, kind: AnnotationKind, label: &'a str, texts: &Tex
 /// The lines of a span, the number of the first, and the span within them.
 fn excerpt(at: &Location, texts: &Texts<'_>) -> Option<(String, usize, std::ops::Range<usize>)> {
     let span = at.span?;
-    let text = texts(&at.path)?;
+    // A key in a file that is no secret file is a finding, and must not be printed by it or by its neighbour.
+    let text = texts(&at.path).filter(|text| private_key_at(text.as_bytes()).is_none())?;
     let (start, end) = (span.start.offset, span.end.offset.max(span.start.offset));
     if !text.is_char_boundary(start) || end > text.len() || !text.is_char_boundary(end) {
         return None;

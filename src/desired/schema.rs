@@ -1,0 +1,103 @@
+//! A JSON Schema for every file that users write, made from the forms that decode it.
+//!
+//! Editors complete and check by them. A schema is the shape alone: names that must exist elsewhere, places of
+//! expressions and limits are the rules' part.
+
+use serde_json::{Value, json};
+
+use super::written::{
+    Definitions, Written, WrittenDaemon, WrittenPeople, WrittenPlatformRoles, WrittenRoles, WrittenSecrets,
+    WrittenSettings, WrittenTenant, WrittenWorkflow,
+};
+
+/// One schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// Its name; it lies in `schemas/NAME.schema.json`.
+    pub name: &'static str,
+    /// The files it describes, as a glob from the repository's root.
+    pub files: &'static str,
+    title: &'static str,
+    make: fn(&mut Definitions) -> Value,
+}
+
+/// Every schema.
+pub const ALL: [Schema; 8] = [
+    Schema {
+        name: "workflow",
+        files: "{tenants/*/workflows/*.yaml,shared/*/workflow.yaml}",
+        title: "A workflow",
+        make: WrittenWorkflow::schema,
+    },
+    Schema { name: "tenant", files: "tenants/*/tenant.yaml", title: "A tenant", make: WrittenTenant::schema },
+    Schema {
+        name: "roles",
+        files: "tenants/*/roles.yaml",
+        title: "Roles and elevations of a tenant",
+        make: WrittenRoles::schema,
+    },
+    Schema {
+        name: "secrets",
+        files: "tenants/*/secrets.yaml",
+        title: "The index of a tenant's secrets",
+        make: WrittenSecrets::schema,
+    },
+    Schema {
+        name: "people",
+        files: "platform/people.yaml",
+        title: "Users, services and groups",
+        make: WrittenPeople::schema,
+    },
+    Schema {
+        name: "platform-roles",
+        files: "platform/roles.yaml",
+        title: "Platform admins and maintainers",
+        make: WrittenPlatformRoles::schema,
+    },
+    Schema {
+        name: "daemon",
+        files: "platform/daemon.yaml",
+        title: "Public keys of the daemon",
+        make: WrittenDaemon::schema,
+    },
+    Schema {
+        name: "tenantry",
+        files: "tenantry.toml",
+        title: "Settings and policy of the platform",
+        make: WrittenSettings::schema,
+    },
+];
+
+impl Schema {
+    /// The schema as a document of draft 2020-12.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        let mut definitions = Definitions::new();
+        let root = (self.make)(&mut definitions);
+        let mut document = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": self.title,
+        });
+        if let (Value::Object(document), Value::Object(root)) = (&mut document, root) {
+            document.extend(root);
+        }
+        if !definitions.is_empty() {
+            document["$defs"] = json!(definitions);
+        }
+        document
+    }
+
+    /// The document as text, as it lies in `schemas/`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&self.document()).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// The name of its file.
+    #[must_use]
+    pub fn file(&self) -> String {
+        format!("{}.schema.json", self.name)
+    }
+}
