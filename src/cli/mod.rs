@@ -4,6 +4,7 @@
 //! standard output, everything else to standard error.
 
 pub mod demo;
+pub mod doctor;
 mod door;
 mod ending;
 pub mod explain;
@@ -45,6 +46,7 @@ In a repository, without a daemon:
   explain     Prints the page of a rule
   schema      Prints JSON Schemas for editors
   secrets     Makes, lists, rotates, revokes and decrypts secrets
+  doctor      Says what this machine can and cannot do, each gap with its cure
 
 With a daemon:
   status      Shows where every tenant stands with the head of the branch
@@ -98,6 +100,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Makes, lists, rotates, revokes and decrypts secrets
     Secrets(secrets::SecretsArgs),
+    /// Says what this machine can and cannot do, each gap with its cure
+    Doctor(doctor::DoctorArgs),
     /// Shows where every tenant stands with the head of the branch
     Status(looking::StatusArgs),
     /// Lists runs, newest first
@@ -173,6 +177,7 @@ fn run(command: Command) -> ExitCode {
         Command::Explain(args) => finish(explain::run(&args)),
         Command::Schema(args) => finish(schema::run(&args)),
         Command::Secrets(args) => run_secrets(&args),
+        Command::Doctor(args) => asking(doctor::run(&args)),
         Command::Status(args) => asking(looking::status(&args)),
         Command::Runs(args) => asking(looking::runs(&args)),
         Command::Show(args) => asking(looking::show(&args)),

@@ -47,6 +47,14 @@ pub trait Executor: Send + Sync {
     async fn recover(&self) -> Result<usize, SandboxError>;
 }
 
+/// Finds out what this machine can and cannot do for steps, by doing it; leaves nothing behind.
+///
+/// # Errors
+/// If the helper process cannot be started at all.
+pub async fn probe(settings: Settings) -> Result<Capabilities, SandboxError> {
+    Ok(LocalExecutor::open(settings).await?.capabilities().clone())
+}
+
 /// An attempt that has been started.
 pub struct Started {
     /// Waits for it and stops it.

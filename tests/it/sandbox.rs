@@ -1,5 +1,6 @@
 //! The sandbox from inside: what a step may do, and every way out of it that we know, tried.
 
 mod attacks;
+mod crash;
 mod harness;
 mod life;

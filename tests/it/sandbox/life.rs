@@ -457,3 +457,17 @@ fn a_file_beside_a_directory_of_its_name_is_an_error_and_no_escape() {
         assert!(run(executor, super::harness::spec("true")).await.ended.exit.succeeded());
     });
 }
+
+#[test]
+fn the_brokers_clients_are_in_the_search_path() {
+    in_sandbox(async |executor| {
+        let seen =
+            run(executor, spec("tenantry-output rows 3 && cat $TENANTRY_OUTPUT; command -v tenantry-secret"))
+                .await;
+        assert!(seen.ended.exit.succeeded(), "{seen:?}");
+        assert!(
+            seen.stdout.contains("rows") && seen.stdout.ends_with("/opt/tenantry/bin/tenantry-secret\n"),
+            "{seen:?}"
+        );
+    });
+}

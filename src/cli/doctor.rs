@@ -1,0 +1,182 @@
+//! `doctor`: what this machine can and cannot do, found out by doing it, each gap with its cure.
+
+use serde_json::{Value, json};
+
+use super::Ending;
+use super::page::{self, Format, FormatArgs};
+use crate::domain::{LimitsKind, Tier};
+use crate::sandbox::{self, Capabilities, FeatureState, LimitsPolicy, Need, Settings};
+
+/// The options of `tenantry doctor`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Programs that tenantry or scripts use, and what for.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("git", "fetching the repository"),
+    ("sh", "scripts of `shell: sh`"),
+    ("bash", "scripts of `shell: bash`"),
+    ("python3", "scripts of `shell: python`"),
+    ("node", "scripts of `shell: node`"),
+];
+
+/// A program and where it was found.
+struct Found {
+    name: &'static str,
+    purpose: &'static str,
+    path: Option<String>,
+}
+
+/// Looks at this machine and says what it saw.
+///
+/// # Errors
+/// [`Ending::Quiet`] with 1 if steps are refused or `git` is missing; [`Ending::CouldNot`] if not even that can be
+/// found out.
+pub async fn run(args: &DoctorArgs) -> Result<(), Ending> {
+    let capabilities = sandbox::probe(Settings {
+        program: this_program()?,
+        instance: format!("doctor-{}", std::process::id()),
+        tier: Tier::Sandbox,
+        limits: LimitsPolicy::Enforced,
+    });
+    let capabilities = capabilities.await.map_err(Ending::could_not)?;
+    let programs = look_for_programs();
+    match args.format.format {
+        Format::Json => page::json(&document(&capabilities, &programs)),
+        Format::Human => page::line(&text(&capabilities, &programs)),
+    }
+    let has_git = programs.iter().any(|one| one.name == "git" && one.path.is_some());
+    if capabilities.refusal().is_some() || !has_git { Err(Ending::Quiet(1)) } else { Ok(()) }
+}
+
+/// The path of this very program, which is its own sandbox helper.
+fn this_program() -> Result<std::path::PathBuf, Ending> {
+    std::env::current_exe().map_err(Ending::could_not)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the search path is what is asked about")]
+fn look_for_programs() -> Vec<Found> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let find = |name: &str| {
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| {
+            std::fs::metadata(file)
+                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        })
+    };
+    let found = PROGRAMS.iter().map(|(name, purpose)| Found {
+        name,
+        purpose,
+        path: find(name).map(|file| file.display().to_string()),
+    });
+    found.collect()
+}
+
+fn document(capabilities: &Capabilities, programs: &[Found]) -> Value {
+    let programs: Vec<Value> = programs
+        .iter()
+        .map(|one| json!({"name": one.name, "purpose": one.purpose, "path": one.path}))
+        .collect();
+    json!({
+        "schema": "tenantry.doctor/1",
+        "steps": if capabilities.refusal().is_some() { "refused" } else { "accepted" },
+        "tier": capabilities.tier,
+        "limits": capabilities.limits,
+        "features": capabilities.features,
+        "notes": capabilities.notes,
+        "programs": programs,
+    })
+}
+
+fn text(capabilities: &Capabilities, programs: &[Found]) -> String {
+    let mut lines = Vec::new();
+    lines.push(match (capabilities.refusal().is_some(), capabilities.limits) {
+        (true, _) => "steps are refused on this machine; validate, plan and reconcile work".to_owned(),
+        (false, LimitsKind::Enforced) => "steps run in the sandbox, their limits enforced".to_owned(),
+        (false, LimitsKind::BestEffort) => "steps run in the sandbox, their limits best-effort".to_owned(),
+    });
+    lines.push(String::new());
+    for feature in &capabilities.features {
+        match &feature.state {
+            FeatureState::Ok => lines.push(format!("ok       {}", feature.name)),
+            FeatureState::Missing { why, cure } => {
+                let weight = match feature.need {
+                    Need::Required => "required",
+                    Need::Recorded => "steps run without it, and their record says so",
+                };
+                lines.push(format!("missing  {} ({weight})", feature.name));
+                lines.push(format!("           why   {why}"));
+                lines.push(format!("           cure  {cure}"));
+            }
+        }
+    }
+    lines.push(String::new());
+    for one in programs {
+        match &one.path {
+            Some(path) => lines.push(format!("ok       {} at {path}", one.name)),
+            None => lines.push(format!("missing  {}, for {}", one.name, one.purpose)),
+        }
+    }
+    lines.extend(capabilities.notes.iter().map(|note| format!("note     {note}")));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Feature;
+
+    fn capabilities(need: Need) -> Capabilities {
+        let missing =
+            FeatureState::Missing { why: "no such call".to_owned(), cure: "use another".to_owned() };
+        Capabilities {
+            tier: Tier::Sandbox,
+            limits: LimitsKind::Enforced,
+            features: vec![
+                Feature { name: "pid namespace".to_owned(), need: Need::Required, state: FeatureState::Ok },
+                Feature { name: "seccomp".to_owned(), need, state: missing },
+            ],
+            notes: vec!["steps can read `/opt/python`".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_gap_stands_with_its_cure() {
+        let programs = [
+            Found { name: "git", purpose: "fetching", path: None },
+            Found { name: "sh", purpose: "x", path: Some("/bin/sh".to_owned()) },
+        ];
+        insta::assert_snapshot!(text(&capabilities(Need::Required), &programs), @r"
+        steps are refused on this machine; validate, plan and reconcile work
+
+        ok       pid namespace
+        missing  seccomp (required)
+                   why   no such call
+                   cure  use another
+
+        missing  git, for fetching
+        ok       sh at /bin/sh
+        note     steps can read `/opt/python`
+        ");
+        assert!(
+            text(&capabilities(Need::Recorded), &[])
+                .starts_with("steps run in the sandbox, their limits enforced")
+        );
+    }
+
+    #[test]
+    fn the_document_has_its_schema_and_every_gap() {
+        let document = document(&capabilities(Need::Required), &[]);
+        assert_eq!(document["schema"], "tenantry.doctor/1");
+        assert_eq!(document["steps"], "refused");
+        assert_eq!(document["features"][1]["state"], "missing");
+        assert_eq!(document["features"][1]["cure"], "use another");
+        assert_eq!(
+            document["features"][0],
+            json!({"name": "pid namespace", "need": "required", "state": "ok"})
+        );
+    }
+}

@@ -1,0 +1,212 @@
+//! What is left when a process of ours is killed: nothing that runs, and nothing that stays.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::harness::*;
+use tenantry::domain::{ExitKind, Tier};
+use tenantry::sandbox::{Executor, LocalExecutor, Settings};
+
+/// A process of this test binary that starts steps which never end, then says so and waits to be killed.
+const DAEMON_VARIABLE: &str = "TENANTRY_TEST_SANDBOX_DAEMON";
+
+fn daemon(instance: &str, tier: Tier, mark: &str) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["sandbox::crash::lives_as_a_daemon", "--exact", "--nocapture", "--ignored"])
+        .env(DAEMON_VARIABLE, format!("{instance} {tier} {mark}"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while !lines.next().expect("the daemon starts its steps").unwrap().contains("STEPS RUN") {}
+    child
+}
+
+#[test]
+#[ignore = "is started by the tests below as the process that they kill"]
+fn lives_as_a_daemon() {
+    let Ok(told) = std::env::var(DAEMON_VARIABLE) else { return };
+    let mut told = told.split(' ');
+    let (instance, tier, mark) = (told.next().unwrap(), told.next().unwrap(), told.next().unwrap());
+    let tier = if tier == Tier::Sandbox.as_str() { Tier::Sandbox } else { Tier::UnsafeNone };
+    block_on(async {
+        let settings = Settings { instance: instance.to_owned(), ..settings(tier) };
+        let executor = LocalExecutor::open(settings).await.unwrap();
+        let mut steps = Vec::new();
+        for _ in 0..3 {
+            let script = format!("trap '' TERM; (setsid sleep {mark} &); sleep {mark}");
+            steps.push(executor.start(spec(&script)).await.unwrap());
+        }
+        while alive(mark) < 6 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        println!("STEPS RUN");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    });
+}
+
+/// Processes with this mark in their command line, shells that only carry it in a script left out.
+fn alive(mark: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter(|entry| {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line == format!("sleep\0{mark}\0").as_bytes()
+        })
+        .count()
+}
+
+#[track_caller]
+fn wait_until_dead(mark: &str) {
+    let started = Instant::now();
+    while alive(mark) > 0 {
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "{} processes outlive their daemon",
+            alive(mark)
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Ids of the processes that are children of `parent`.
+fn children_of(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after = stat.rsplit_once(") ").map(|(_, after)| after.to_owned()).unwrap_or_default();
+        after.split(' ').nth(1) == Some(&parent.to_string())
+    })
+    .collect()
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+fn can(tier: Tier) -> bool {
+    block_on(async { can_sandbox(&open(tier).await) })
+}
+
+#[test]
+fn a_killed_daemon_takes_its_steps_with_it() {
+    for (number, tier) in [Tier::Sandbox, Tier::UnsafeNone].into_iter().enumerate() {
+        if !can(tier) {
+            continue;
+        }
+        let mark = format!("61{number}.{}", std::process::id());
+        let mut daemon = daemon(&format!("crash-{number}-{}", std::process::id()), tier, &mark);
+        assert_eq!(alive(&mark), 6);
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        wait_until_dead(&mark);
+    }
+}
+
+#[test]
+fn a_killed_helper_takes_its_steps_with_it() {
+    for (number, tier) in [Tier::Sandbox, Tier::UnsafeNone].into_iter().enumerate() {
+        if !can(tier) {
+            continue;
+        }
+        let mark = format!("62{number}.{}", std::process::id());
+        let mut daemon = daemon(&format!("helper-{number}-{}", std::process::id()), tier, &mark);
+        for helper in children_of(daemon.id()) {
+            kill(helper);
+        }
+        wait_until_dead(&mark);
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+}
+
+#[test]
+fn both_killed_at_once_leave_nothing_and_the_next_daemon_removes_the_rest() {
+    if !can(Tier::Sandbox) {
+        return;
+    }
+    let mark = format!("630.{}", std::process::id());
+    let instance = format!("both-{}", std::process::id());
+    let mut daemon = daemon(&instance, Tier::Sandbox, &mark);
+    let helpers = children_of(daemon.id());
+    daemon.kill().unwrap();
+    helpers.into_iter().for_each(kill);
+    daemon.wait().unwrap();
+    wait_until_dead(&mark);
+    block_on(async {
+        let settings = Settings { instance: instance.clone(), ..settings(Tier::Sandbox) };
+        let executor = LocalExecutor::open(settings).await.unwrap();
+        let enforced = executor.capabilities().limits == tenantry::domain::LimitsKind::Enforced;
+        let swept = executor.recover().await.unwrap();
+        assert_eq!(swept, if enforced { 3 } else { 0 });
+        assert_eq!(executor.recover().await.unwrap(), 0, "a second time there is nothing");
+        assert!(run(&executor, spec("true")).await.ended.exit.succeeded());
+    });
+    let groups = Command::new("find")
+        .args(["/sys/fs/cgroup", "-name", &format!("tenantry-{instance}")])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&groups.stdout), "", "its control groups are gone with it");
+}
+
+#[test]
+fn a_step_whose_helper_dies_is_told_and_the_next_one_gets_a_new_helper() {
+    if !can(Tier::Sandbox) {
+        return;
+    }
+    block_on(async {
+        let executor = open(Tier::Sandbox).await;
+        let mark = format!("640.{}", std::process::id());
+        let started = executor.start(spec(&format!("sleep {mark}"))).await.unwrap();
+        let find = || {
+            children_of(std::process::id()).into_iter().find(|child| {
+                // The helper whose first process, whose shell, has the marked sleep below it.
+                children_of(*child).into_iter().flat_map(children_of).flat_map(children_of).any(|pid| {
+                    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                    line.contains(&mark)
+                })
+            })
+        };
+        let started_at = Instant::now();
+        let helper = loop {
+            if let Some(helper) = find() {
+                break helper;
+            }
+            assert!(started_at.elapsed() < Duration::from_secs(10), "the helper is not found");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        kill(helper);
+        let seen = finish(started).await;
+        assert_eq!(seen.ended.exit.kind, ExitKind::SandboxError);
+        assert!(seen.ended.problem.unwrap().contains("helper"));
+        wait_until_dead(&mark);
+        assert!(run(&executor, spec("true")).await.ended.exit.succeeded());
+    });
+}
+
+#[test]
+fn the_helper_is_not_for_people() {
+    let output = Command::new(program()).arg("sandbox-exec").stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("started by tenantry itself"));
+}
+
+#[test]
+fn doctor_says_what_the_executor_found() {
+    let mut child =
+        Command::new(program()).args(["doctor", "--format", "json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["schema"], "tenantry.doctor/1");
+    let accepted = document["steps"] == "accepted";
+    assert_eq!(child.wait().unwrap().code(), Some(if accepted { 0 } else { 1 }));
+    for feature in document["features"].as_array().unwrap() {
+        let gap = feature["state"] == "missing";
+        assert_eq!(feature["cure"].is_string(), gap, "{feature}");
+    }
+}
