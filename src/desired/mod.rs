@@ -13,7 +13,10 @@ pub mod schema;
 pub mod written;
 
 pub use lower::private_key_at;
-pub use lower::{check_fleet, check_listing, check_shared, read, read_platform, shared_used};
+pub use lower::{
+    Restrictions, check_fleet, check_listing, check_shared, read, read_platform, read_restrictions,
+    shared_used,
+};
 
 #[cfg(test)]
 mod fixture;

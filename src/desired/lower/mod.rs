@@ -5,6 +5,7 @@ mod file;
 mod order;
 mod place;
 mod platform;
+mod restrictions;
 mod roles;
 mod scripts;
 mod secrets;
@@ -27,6 +28,7 @@ use file::Found;
 
 pub use file::private_key_at;
 pub use platform::read_platform;
+pub use restrictions::{Restrictions, read_restrictions};
 
 /// One tenant's files while they are lowered.
 struct Tenancy<'a> {

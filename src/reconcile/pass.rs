@@ -1,0 +1,172 @@
+//! One pass: fetch, follow, platform, then each tenant that has to be looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::follow::{self, Followed};
+use super::tenant::{self, Seen};
+use super::{Failure, Ports, note, platform};
+use crate::domain::{ChangeControlMode, Listing, OnRewrite, Revision, StatusRow, TenantId, Timestamp};
+use crate::plan;
+use crate::store::{SourceRow, TenantHead};
+
+/// Tenants that are looked at side by side: reading is work, and a slow one must not hold up the others.
+const SIDE_BY_SIDE: usize = 8;
+
+/// What a pass came to.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// The source as it stands.
+    pub source: SourceRow,
+    /// What was gone by; `None` before the first fetch that works.
+    pub revision: Option<Revision>,
+    /// The platform's row, where there is a revision.
+    pub platform: Option<StatusRow>,
+    /// The rows of the tenants that were looked at, in the order of names.
+    pub looked_at: Vec<StatusRow>,
+    /// When the next pass is due, if nothing wakes it before.
+    pub next: Option<Timestamp>,
+}
+
+/// Brings everything to the head, as far as it can.
+///
+/// # Errors
+/// Only what concerns everybody: the store, or a commit whose listing cannot be read. A tenant's own failure
+/// stands in its row.
+pub async fn pass(ports: &Ports) -> Result<Pass, Failure> {
+    let now = ports.store.now((ports.clock)()).await?;
+    let followed = follow::follow(ports, follows_rewrites(ports).await?, now).await?;
+    let Some(revision) = followed.revision.clone() else {
+        ports.store.set_source(&followed.row, &followed.audit).await?;
+        let source = followed.row;
+        return Ok(Pass { source, revision: None, platform: None, looked_at: Vec::new(), next: None });
+    };
+    let listing = Arc::new(ports.source.listing(&revision).await?);
+    let heads = ports.store.tenants().await?;
+    let (source, pruned) = guarded(followed, &listing, &heads);
+    let released = source.row.released.as_ref() == Some(&revision.commit);
+    ports.store.set_source(&source.row, &source.audit).await?;
+    let scope = platform::reconcile(ports, &listing, released, now).await?;
+    let mut looked_at = Vec::new();
+    if let Some(applied) = scope.applied {
+        let platform_at = Revision { commit: applied.commit.clone(), branch: revision.branch.clone() };
+        let seen = Seen {
+            shared: Arc::new(ports.source.platform_tree(&platform_at).await?),
+            platform: applied,
+            prune: pruned,
+            released,
+            author: author(ports, &revision).await,
+            listing,
+            now,
+        };
+        looked_at = look_at_tenants(ports, &seen, &heads).await?;
+    }
+    if !looked_at.is_empty() || scope.status.at == now {
+        let text = note::text(&source.row, Some(&scope.status), &looked_at);
+        if let Err(error) = ports.source.annotate(&revision.commit, &text, now).await {
+            tracing::warn!(commit = %revision.commit, %error, "the note could not be written");
+        }
+    }
+    let next = next_deadline(&ports.store.tenants().await?, &scope.status, now);
+    Ok(Pass { source: source.row, revision: Some(revision), platform: Some(scope.status), looked_at, next })
+}
+
+/// Whether the applied platform lets a force-push pass; only mode `open` can.
+async fn follows_rewrites(ports: &Ports) -> Result<bool, Failure> {
+    let applied = ports.store.platform().await?;
+    Ok(applied.is_some_and(|applied| {
+        let settings = &applied.platform.settings;
+        settings.on_rewrite == OnRewrite::Follow && settings.mode == ChangeControlMode::Open
+    }))
+}
+
+/// Adds what the prune guard says to the source's row.
+fn guarded(
+    mut followed: Followed,
+    listing: &Listing,
+    heads: &[TenantHead],
+) -> (Followed, Option<crate::domain::HeldLine>) {
+    let known: BTreeSet<_> =
+        heads.iter().filter(|head| !head.removed).map(|head| head.tenant.clone()).collect();
+    let pruned = plan::prune_guard(&known, listing);
+    let commit = &listing.revision.commit;
+    let still_held = heads
+        .iter()
+        .filter(|head| !head.removed && tenant::is_gone(listing, &head.tenant))
+        .find_map(|head| tenant::held_by_guard(&head.status));
+    if let Some(line) = pruned.held.as_ref().or(still_held)
+        && followed.row.released.as_ref() != Some(commit)
+        && followed.row.held.is_none()
+    {
+        followed.row.held = Some(commit.clone());
+        followed.row.message = Some(format!("{}; needs {}", line.edge, line.missing.join(", ")));
+    }
+    (followed, pruned.held)
+}
+
+async fn author(ports: &Ports, revision: &Revision) -> Arc<str> {
+    match ports.source.commit_info(&revision.commit).await {
+        Ok(info) => format!("{} <{}>", info.author.name, info.author.email).into(),
+        Err(_) => "unknown".into(),
+    }
+}
+
+/// Looks at every tenant that the pass concerns, several side by side; rows in the order of names.
+async fn look_at_tenants(
+    ports: &Ports,
+    seen: &Seen,
+    heads: &[TenantHead],
+) -> Result<Vec<StatusRow>, Failure> {
+    let known: BTreeMap<&TenantId, &TenantHead> = heads.iter().map(|head| (&head.tenant, head)).collect();
+    let comes_back =
+        |tenant: &TenantId, head: &TenantHead| head.removed && seen.listing.tenants.contains_key(tenant);
+    let mut concerned: Vec<(TenantId, Option<TenantHead>)> = seen
+        .listing
+        .tenants
+        .keys()
+        .filter(|tenant| !known.contains_key(tenant))
+        .map(|tenant| (tenant.clone(), None))
+        .collect();
+    concerned.extend(
+        known
+            .into_iter()
+            .filter(|(tenant, head)| comes_back(tenant, head) || (!head.removed && seen.concerns(head)))
+            .map(|(tenant, head)| (tenant.clone(), Some(head.clone()))),
+    );
+    let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
+    let mut looks = JoinSet::new();
+    for (tenant, head) in concerned {
+        let (ports, seen, places) = (ports.clone(), seen.clone(), Arc::clone(&places));
+        looks.spawn(async move {
+            // INVARIANT: nobody closes the semaphore, so a place always comes.
+            let _place = places.acquire_owned().await;
+            let row = tenant::look(&ports, &seen, &tenant, head.as_ref()).await;
+            (tenant, row)
+        });
+    }
+    let mut rows = BTreeMap::new();
+    let mut failed = None;
+    while let Some(looked) = looks.join_next().await {
+        match looked {
+            Ok((tenant, Ok(row))) => drop(rows.insert(tenant, row)),
+            Ok((tenant, Err(failure))) => {
+                tracing::error!(%tenant, %failure, "the tenant's status could not be written");
+                failed = Some(failure);
+            }
+            Err(_) => failed = Some(Failure::BrokeOff),
+        }
+    }
+    match failed {
+        Some(failure) => Err(failure),
+        None => Ok(rows.into_values().collect()),
+    }
+}
+
+fn next_deadline(heads: &[TenantHead], platform: &StatusRow, now: Timestamp) -> Option<Timestamp> {
+    let tenants = heads.iter().filter(|head| !head.removed);
+    let times = tenants.map(|head| head.status.retry_at).chain([platform.retry_at]);
+    times.flatten().filter(|at| *at > now).min()
+}
