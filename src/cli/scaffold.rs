@@ -67,9 +67,17 @@ impl Scaffold {
         &self.root
     }
 
-    /// Adds a file; one that starts with `#!` becomes executable.
+    /// Adds a file; one that starts with `#!` becomes executable, and one that a schema describes points to it.
     pub fn add(&mut self, path: impl Into<String>, text: impl Into<String>) {
-        self.files.push((path.into(), text.into()));
+        let (path, mut text) = (path.into(), text.into());
+        if let Some(line) = modeline(&path).filter(|_| self.has_schemas()) {
+            text = format!("{line}\n{text}");
+        }
+        self.files.push((path, text));
+    }
+
+    fn has_schemas(&self) -> bool {
+        self.has("schemas") || self.files.iter().any(|(path, _)| path.starts_with("schemas/"))
     }
 
     /// Adds a file unless there is one of that name: for files that other tools may have made.
@@ -141,6 +149,22 @@ fn file_error(path: &Path) -> impl FnOnce(io::Error) -> ScaffoldError {
     move |source| ScaffoldError::File { path, source }
 }
 
+/// The comment by which editors find the schema of a file.
+fn modeline(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let schema = match parts.as_slice() {
+        ["tenantry.toml"] => return Some("#:schema ./schemas/tenantry.schema.json".to_owned()),
+        ["platform", "people.yaml"] => "people",
+        ["platform", "roles.yaml"] => "platform-roles",
+        ["tenants", _, "tenant.yaml"] => "tenant",
+        ["tenants", _, "roles.yaml"] => "roles",
+        ["tenants", _, "workflows", _] => "workflow",
+        _ => return None,
+    };
+    let up = "../".repeat(parts.len() - 1);
+    Some(format!("# yaml-language-server: $schema={up}schemas/{schema}.schema.json"))
+}
+
 /// The files of a new tenant that runs something from its first commit on.
 ///
 /// `owner` and `operator` are principals as written: `alice` or `group:acme-ops`.
@@ -210,6 +234,23 @@ mod tests {
             |path: &str| std::fs::metadata(directory.path().join(path)).unwrap().permissions().mode() & 0o111;
         assert_ne!(mode("tenants/acme/scripts/hello.sh"), 0);
         assert_eq!(mode("tenants/acme/workflows/hello.yaml"), 0);
+    }
+
+    #[test]
+    fn editors_find_the_schema_where_there_is_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut scaffold = Scaffold::new(directory.path());
+        workflow(&mut scaffold, "acme", "plain");
+        scaffold.add("schemas/workflow.schema.json", "{}\n");
+        workflow(&mut scaffold, "acme", "helped");
+        scaffold.write().unwrap();
+        let read = |path: &str| std::fs::read_to_string(directory.path().join(path)).unwrap();
+        assert!(read("tenants/acme/workflows/plain.yaml").starts_with("description:"));
+        let helped = read("tenants/acme/workflows/helped.yaml");
+        let line = helped.lines().next().unwrap();
+        let schema = line.strip_prefix("# yaml-language-server: $schema=").unwrap();
+        assert!(directory.path().join("tenants/acme/workflows").join(schema).exists(), "{line}");
+        assert!(read("tenants/acme/scripts/helped.sh").starts_with("#!/bin/sh"));
     }
 
     #[test]
