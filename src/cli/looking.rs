@@ -38,7 +38,8 @@ pub async fn status(args: &StatusArgs) -> Result<(), Ending> {
     Ok(())
 }
 
-fn human_status(document: &Value, whole: bool) {
+/// Prints a `tenantry.status/1` for people; `whole` with the findings it holds.
+pub fn human_status(document: &Value, whole: bool) {
     let source = &document["source"];
     page::line(&format!(
         "source   {} at {} (fetched {})",
@@ -112,7 +113,8 @@ fn is_notable(condition: &Value) -> bool {
     }
 }
 
-fn findings(tenant: &Value) {
+/// Prints what is wrong with a tenant's files.
+pub fn findings(tenant: &Value) {
     for finding in tenant["findings"].as_array().into_iter().flatten() {
         page::line(&format!(
             "{}[{}]: {}\n --> {}:{}:{}",
@@ -181,7 +183,8 @@ pub async fn runs(args: &RunsArgs) -> Result<(), Ending> {
     Ok(())
 }
 
-fn human_runs(document: &Value) {
+/// Prints a `tenantry.runs/1` for people.
+pub fn human_runs(document: &Value) {
     let empty = Vec::new();
     let runs = document["runs"].as_array().unwrap_or(&empty);
     if runs.is_empty() {

@@ -14,6 +14,7 @@ mod looking;
 mod naming;
 pub mod new;
 mod page;
+mod planning;
 pub mod scaffold;
 pub mod schema;
 pub mod secrets;
@@ -45,6 +46,7 @@ In a repository, without a daemon:
   validate    Checks every file as the daemon does
   explain     Prints the page of a rule
   schema      Prints JSON Schemas for editors
+  plan        Shows what a merge would do
   secrets     Makes, lists, rotates, revokes and decrypts secrets
   doctor      Says what this machine can and cannot do, each gap with its cure
 
@@ -98,6 +100,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Prints JSON Schemas for editors
     Schema(schema::SchemaArgs),
+    /// Shows what a merge would do
+    Plan(planning::PlanArgs),
     /// Makes, lists, rotates, revokes and decrypts secrets
     Secrets(secrets::SecretsArgs),
     /// Says what this machine can and cannot do, each gap with its cure
@@ -176,6 +180,7 @@ fn run(command: Command) -> ExitCode {
         Command::Validate(args) => finish(validate::run(&args)),
         Command::Explain(args) => finish(explain::run(&args)),
         Command::Schema(args) => finish(schema::run(&args)),
+        Command::Plan(args) => finish(planning::run(&args)),
         Command::Secrets(args) => run_secrets(&args),
         Command::Doctor(args) => asking(doctor::run(&args)),
         Command::Status(args) => asking(looking::status(&args)),

@@ -1,0 +1,243 @@
+//! `plan`: what a merge would do, from the repository alone.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::page;
+use super::{Ending, now};
+use crate::desired;
+use crate::domain::{
+    ActualState, Applied, ChangeControlMode, CommitId, DesiredState, Diagnostic, Finding, Listing, Platform,
+    Severity, TenantId, Tree,
+};
+use crate::plan::{self, Blocked, Document, Rendering};
+use crate::source::{LocalRepository, Snapshot};
+
+/// The options of `tenantry plan`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PlanArgs {
+    /// From where to where, as BASE..HEAD; with BASE alone, to the work tree [default: the merge base with
+    /// origin/HEAD, else HEAD, to the work tree]
+    #[arg(value_name = "BASE..HEAD")]
+    pub range: Option<String>,
+    /// The repository, or a directory in it
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub repo: PathBuf,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: PlanFormat,
+    /// Ends with 4 for these changes and with 0 for all others: destructive, access, blocked, none
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = ["destructive", "access", "blocked", "none"])]
+    pub fail_on: Option<Vec<String>>,
+}
+
+/// How a plan is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlanFormat {
+    /// For people
+    #[default]
+    Human,
+    /// `tenantry.plan/1`
+    Json,
+    /// A comment of a pull request
+    Markdown,
+}
+
+/// Prints a plan: 0 nothing to do, 2 changes or blocked tenants, 4 what `--fail-on` names.
+///
+/// # Errors
+/// [`Ending`]; a wrong range is 1 here, since 2 has a meaning of its own.
+pub fn run(args: &PlanArgs) -> Result<(), Ending> {
+    let repository = LocalRepository::open(&args.repo).map_err(Ending::could_not)?;
+    let (base, head) = range(&repository, args.range.as_deref())?;
+    let to = match &head {
+        Some(commit) => repository.at(commit),
+        None => repository.work_tree(),
+    };
+    let to = End::of(to.map_err(Ending::could_not)?)?;
+    let document = document(&repository, base.as_ref(), head, &to)?;
+    let content = |id: &_| to.snapshot.blob(id).ok();
+    let rendering = Rendering { content: &content, now: Some(now()) };
+    match args.format {
+        PlanFormat::Human => page::line(document.human(&rendering).trim_end()),
+        PlanFormat::Json => page::json(&document.to_json()),
+        PlanFormat::Markdown => page::line(document.markdown(&rendering).trim_end()),
+    }
+    answer(&document, args.fail_on.as_deref())
+}
+
+fn answer(document: &Document, fail_on: Option<&[String]>) -> Result<(), Ending> {
+    let Some(fail_on) = fail_on else {
+        return if document.is_empty() { Ok(()) } else { Err(Ending::Quiet(2)) };
+    };
+    let fails = fail_on.iter().any(|what| match what.as_str() {
+        "destructive" => document.is_destructive(),
+        "access" => document.touches_access(),
+        "blocked" => !document.blocked.is_empty(),
+        _ => false,
+    });
+    if fails { Err(Ending::Quiet(4)) } else { Ok(()) }
+}
+
+/// The two ends; a base of `None` is a repository without commits, a head of `None` the work tree.
+fn range(
+    repository: &LocalRepository,
+    text: Option<&str>,
+) -> Result<(Option<CommitId>, Option<CommitId>), Ending> {
+    let resolve = |name: &str| repository.resolve(name).map_err(|error| Ending::No(error.to_string()));
+    match text {
+        Some(text) => {
+            let (base, head) = text.split_once("..").map_or((text, ""), |(base, head)| (base, head));
+            if base.is_empty() || head.starts_with('.') {
+                return Err(Ending::No(format!("`{text}` is no range such as main..HEAD")));
+            }
+            let head = if head.is_empty() { None } else { Some(resolve(head)?) };
+            Ok((Some(resolve(base)?), head))
+        }
+        None => {
+            let Ok(head) = repository.resolve("HEAD") else { return Ok((None, None)) };
+            let Ok(upstream) = repository.resolve("origin/HEAD") else { return Ok((Some(head), None)) };
+            let base = repository.merge_base(&upstream, &head).map_err(Ending::could_not)?;
+            Ok((Some(base.unwrap_or(head)), None))
+        }
+    }
+}
+
+/// One end of a plan, its platform read.
+struct End {
+    snapshot: Snapshot,
+    listing: Listing,
+    shared: Tree,
+    platform: Option<Platform>,
+    found: Vec<Diagnostic>,
+}
+
+impl End {
+    fn of(snapshot: Snapshot) -> Result<Self, Ending> {
+        let listing = snapshot.listing().map_err(Ending::could_not)?;
+        let shared = snapshot.platform_tree().map_err(Ending::could_not)?;
+        let (platform, found) = desired::read_platform(&shared);
+        Ok(Self { snapshot, listing, shared, platform, found })
+    }
+    fn read(
+        &self,
+        platform: &Platform,
+        tenant: &TenantId,
+    ) -> Result<(Option<DesiredState>, Vec<Diagnostic>), Ending> {
+        let tree = self.snapshot.tenant_tree(tenant).map_err(Ending::could_not)?;
+        Ok(desired::read(platform, &self.listing, &self.shared, &tree, tenant))
+    }
+}
+
+/// Commits before the base that are looked at for a tenant that is invalid there: it stays at its last good one.
+const GOOD_WITHIN: u32 = 50;
+
+fn document(
+    repository: &LocalRepository,
+    base: Option<&CommitId>,
+    head: Option<CommitId>,
+    to: &End,
+) -> Result<Document, Ending> {
+    let from =
+        base.map(|commit| repository.at(commit).map_err(Ending::could_not).and_then(End::of)).transpose()?;
+    let mode = |end: &End| end.platform.as_ref().map(|platform| platform.settings.mode);
+    let mut document = Document {
+        base: base.cloned(),
+        head,
+        mode: from.as_ref().and_then(mode).or_else(|| mode(to)).unwrap_or(ChangeControlMode::Open),
+        ..Document::default()
+    };
+    if to.platform.is_none() {
+        document.block(Blocked { tenant: None, stays_at: base.cloned(), findings: findings(&to.found) });
+    }
+    // A broken platform stays where it is, and the tenants go on against it.
+    let Some(platform) = to.platform.as_ref().or(from.as_ref().and_then(|from| from.platform.as_ref()))
+    else {
+        return Ok(document);
+    };
+    let before: BTreeSet<TenantId> =
+        from.iter().flat_map(|from| from.listing.tenants.keys().cloned()).collect();
+    let pruned = plan::prune_guard(&before, &to.listing);
+    let names: BTreeSet<&TenantId> = before.iter().chain(to.listing.tenants.keys()).collect();
+    for tenant in names {
+        if unchanged(from.as_ref(), to, tenant)? {
+            document.pass_over();
+            continue;
+        }
+        let actual = match &from {
+            Some(from) => last_good(repository, from, tenant)?,
+            None => ActualState::empty(tenant.clone()),
+        };
+        if pruned.gone.contains(tenant) {
+            if let Some(applied) = &actual.applied {
+                let keys = to.listing.keys(tenant, applied.keys.shared.keys().map(String::as_str));
+                let mut removal = plan::removal(&actual, &to.listing.revision, &keys);
+                removal.held.extend(pruned.held.clone());
+                document.add(&removal);
+            }
+            continue;
+        }
+        match to.read(platform, tenant)? {
+            (Some(desired), _) => document.add(&plan::between(&desired, &actual)),
+            (None, found) => {
+                let stays_at = actual.applied.map(|applied| applied.commit);
+                document.block(Blocked {
+                    tenant: Some(tenant.clone()),
+                    stays_at,
+                    findings: findings(&found),
+                });
+            }
+        }
+    }
+    Ok(document)
+}
+
+/// Whether nothing that a tenant is made of differs between the two ends.
+fn unchanged(from: Option<&End>, to: &End, tenant: &TenantId) -> Result<bool, Ending> {
+    let Some(from) = from else { return Ok(false) };
+    if from.listing.tenants.get(tenant) != to.listing.tenants.get(tenant) {
+        return Ok(false);
+    }
+    let tree = to.snapshot.tenant_tree(tenant).map_err(Ending::could_not)?;
+    let shared = desired::shared_used(&tree, tenant);
+    let keys = |end: &End| end.listing.keys(tenant, shared.iter().map(String::as_str));
+    Ok(keys(from) == keys(to))
+}
+
+/// The tenant as it was last applied at or before the base: what is invalid there is passed over.
+fn last_good(repository: &LocalRepository, from: &End, tenant: &TenantId) -> Result<ActualState, Ending> {
+    let mut here = None;
+    let mut commit = from.snapshot.revision().commit.clone();
+    for _ in 0..GOOD_WITHIN {
+        let end = here.as_ref().unwrap_or(from);
+        if !end.listing.tenants.contains_key(tenant) {
+            break;
+        }
+        if let Some(platform) = &end.platform
+            && let (Some(desired), _) = end.read(platform, tenant)?
+        {
+            return Ok(applied(desired));
+        }
+        let parents = repository.commit_info(&commit).map_err(Ending::could_not)?.parents;
+        let Some(parent) = parents.into_iter().next() else { break };
+        here = Some(End::of(repository.at(&parent).map_err(Ending::could_not)?)?);
+        commit = parent;
+    }
+    Ok(ActualState::empty(tenant.clone()))
+}
+
+/// The actual state that an apply of this would leave.
+fn applied(desired: DesiredState) -> ActualState {
+    let applied = Applied {
+        commit: desired.revision.commit.clone(),
+        digest: desired.state.digest(),
+        keys: desired.keys,
+        at: now(),
+        state: desired.state,
+    };
+    ActualState { generation: 1, applied: Some(applied), ..ActualState::empty(desired.tenant) }
+}
+
+fn findings(found: &[Diagnostic]) -> Vec<Finding> {
+    found.iter().filter(|finding| finding.severity == Severity::Error).map(Finding::from).collect()
+}
