@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::values::kind;
-use super::{Expression, ExpressionError, RESULT_BYTES_MAX, References, Scope};
+use super::{Expression, ExpressionError, Kind, Kinds, RESULT_BYTES_MAX, References, Scope};
 
 /// Bytes of the longest template.
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
@@ -129,6 +129,23 @@ impl Template {
             }
         }
         all
+    }
+
+    /// Finds what can never have a value, or never stand in a text, whatever the values are.
+    ///
+    /// # Errors
+    /// The first mistake of types.
+    pub fn check_kinds(&self, kinds: &Kinds) -> Result<(), ExpressionError> {
+        let alone = self.parts.len() == 1;
+        for part in &self.parts {
+            let Part::Expression(expression) = part else { continue };
+            match expression.kind(kinds)? {
+                Kind::List if !alone => return Err(ExpressionError::NotScalar("a list")),
+                Kind::Map if !alone => return Err(ExpressionError::NotScalar("a map")),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Replaces the expressions by their values.

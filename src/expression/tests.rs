@@ -190,6 +190,15 @@ fn a_template_keeps_the_type_of_a_lone_expression() {
 }
 
 #[test]
+fn a_list_never_stands_in_a_text() {
+    let kinds = Kinds { inputs: [("names".to_owned(), Kind::List)].into(), ..Kinds::default() };
+    let check = |text: &str| Template::parse(text).expect(text).check_kinds(&kinds);
+    assert_eq!(check("${{ inputs.names }}"), Ok(()));
+    assert_eq!(check("all: ${{ inputs.names }}"), Err(ExpressionError::NotScalar("a list")));
+    assert_eq!(check("all: ${{ inputs.other }}"), Ok(()));
+}
+
+#[test]
 fn a_condition_is_true_or_false() {
     let test = |text: &str| Expression::parse(text).and_then(|expression| expression.test(&scope()));
     assert_eq!(test("inputs.count == 3"), Ok(true));

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
 use cel::parser::Expression as Syntax;
 
+use crate::domain::ValueType;
+
 use super::references::path_of;
 use super::{Expression, ExpressionError, Root, functions, on_large_stack, read};
 
@@ -49,6 +51,19 @@ impl Kind {
     #[must_use]
     pub fn may_be(self, other: Self) -> bool {
         self == other || self == Self::Unknown || other == Self::Unknown
+    }
+}
+
+impl From<ValueType> for Kind {
+    fn from(declared: ValueType) -> Self {
+        match declared {
+            ValueType::String => Self::String,
+            ValueType::Int => Self::Int,
+            ValueType::Float => Self::Float,
+            ValueType::Bool => Self::Bool,
+            ValueType::List => Self::List,
+            ValueType::Map => Self::Map,
+        }
     }
 }
 

@@ -8,13 +8,15 @@ use super::file::Found;
 use crate::desired::rules;
 use crate::desired::written::{Anything, nearest};
 use crate::domain::{FieldName, Input, Span, Spanned, StepId, ValueType};
-use crate::expression::{Expression, ExpressionError, References, Root, Template, TemplateError};
-use crate::yaml::{Kind, Node};
+use crate::expression::{
+    Expression, ExpressionError, Kind, Kinds, References, Root, Template, TemplateError,
+};
+use crate::yaml::{self, Node};
 
 /// What a step is to expressions of others.
 pub(super) struct KnownStep {
     /// Its outputs.
-    pub(super) outputs: BTreeSet<FieldName>,
+    pub(super) outputs: BTreeMap<FieldName, ValueType>,
     /// Whether its outputs are a list, one for each item.
     pub(super) list: bool,
 }
@@ -45,13 +47,13 @@ impl Sight<'_> {
 
     fn check_node(&self, node: &Node, found: &mut Found) {
         match &node.kind {
-            Kind::Scalar { text, .. } => {
+            yaml::Kind::Scalar { text, .. } => {
                 if Template::is_marked(text) {
                     self.check_template(text, node.span, found);
                 }
             }
-            Kind::Sequence(items) => items.iter().for_each(|item| self.check_node(item, found)),
-            Kind::Mapping(entries) => {
+            yaml::Kind::Sequence(items) => items.iter().for_each(|item| self.check_node(item, found)),
+            yaml::Kind::Mapping(entries) => {
                 for (key, value) in entries {
                     if key.scalar().is_some_and(Template::is_marked) {
                         let finding = rules::MISPLACED_EXPRESSION
@@ -68,7 +70,15 @@ impl Sight<'_> {
     /// Checks a text that may hold `${{ }}`.
     pub(super) fn check_template(&self, text: &str, span: Span, found: &mut Found) {
         match Template::parse(text) {
-            Ok(template) => self.check_references(&template.references(), span, found),
+            Ok(template) => {
+                let before = found.list.len();
+                self.check_references(&template.references(), span, found);
+                if found.list.len() == before
+                    && let Err(cause) = template.check_kinds(&self.kinds())
+                {
+                    self.report(&cause, span, found);
+                }
+            }
             Err(TemplateError::Expression { cause, .. }) => self.report(&cause, span, found),
             Err(error @ (TemplateError::Unclosed { .. } | TemplateError::TooLong)) => {
                 found.push(rules::BAD_EXPRESSION.at(self.path, Some(span), error.to_string()));
@@ -76,15 +86,60 @@ impl Sight<'_> {
         }
     }
 
-    /// Checks a field that is an expression, with or without `${{ }}` around it; gives it bare.
-    pub(super) fn check_expression(&self, written: &Spanned<String>, found: &mut Found) -> String {
+    /// Checks a field that is an expression of the kind `wanted`, with or without `${{ }}` around it; gives it bare.
+    pub(super) fn check_expression(
+        &self,
+        written: &Spanned<String>,
+        wanted: Kind,
+        found: &mut Found,
+    ) -> String {
         let text = written.value.trim();
         let bare = text.strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}")).map_or(text, str::trim);
         match Expression::parse(bare) {
-            Ok(expression) => self.check_references(expression.references(), written.span, found),
+            Ok(expression) => {
+                let before = found.list.len();
+                self.check_references(expression.references(), written.span, found);
+                if found.list.len() == before {
+                    self.check_kind(&expression, wanted, written.span, found);
+                }
+            }
             Err(cause) => self.report(&cause, written.span, found),
         }
         bare.to_owned()
+    }
+
+    fn check_kind(&self, expression: &Expression, wanted: Kind, span: Span, found: &mut Found) {
+        match expression.kind(&self.kinds()) {
+            Ok(kind) if kind.may_be(wanted) => {}
+            Ok(kind) => {
+                let message = format!("expected {} {}, this is {}", word(wanted), self.place, word(kind));
+                found.push(rules::BAD_EXPRESSION.at(self.path, Some(span), message));
+            }
+            Err(cause) => self.report(&cause, span, found),
+        }
+    }
+
+    /// What is declared. An input that may be missing may be null, so nothing is certain of it; the outputs of a
+    /// `for_each` are a list of maps.
+    fn kinds(&self) -> Kinds {
+        let certain = |input: &Input| input.required || input.default.is_some();
+        Kinds {
+            inputs: self
+                .inputs
+                .iter()
+                .filter(|(_, input)| certain(input))
+                .map(|(name, input)| (name.to_string(), input.value_type.into()))
+                .collect(),
+            outputs: self
+                .steps
+                .iter()
+                .filter(|(_, step)| !step.list)
+                .flat_map(|(id, step)| {
+                    let named = |name: &FieldName| (id.to_string(), name.to_string());
+                    step.outputs.iter().map(move |(name, kind)| (named(name), (*kind).into()))
+                })
+                .collect(),
+        }
     }
 
     fn report(&self, cause: &ExpressionError, span: Span, found: &mut Found) {
@@ -152,8 +207,8 @@ impl Sight<'_> {
             found.push(finding.help(format!("add `{step}` to `needs`")));
         }
         let Some(output) = output.filter(|_| !known.list) else { return };
-        if !known.outputs.contains(output) {
-            let help = match nearest(output, known.outputs.iter().map(AsRef::as_ref)) {
+        if !known.outputs.contains_key(output) {
+            let help = match nearest(output, known.outputs.keys().map(AsRef::as_ref)) {
                 Some(near) => format!("did you mean `steps.{step}.outputs.{near}`?"),
                 None => format!("declare it at the step: `outputs: {{ {output}: string }}`"),
             };
@@ -183,5 +238,50 @@ pub(super) fn check_type(path: &str, value_type: ValueType, value: &Anything, fo
             finding = finding.help("put the value in quotes");
         }
         found.push(finding);
+    }
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "true or false",
+        Kind::Int => "a whole number",
+        Kind::Float => "a number",
+        Kind::String => "a text",
+        Kind::List => "a list",
+        Kind::Map => "a mapping",
+        Kind::Unknown => "a value",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::desired::fixture::of_workflow;
+
+    #[track_caller]
+    fn check(field: &str, want: &[&str]) {
+        let text = format!(
+            "inputs: {{ names: {{ type: list, default: [] }}, day: {{ type: string, required: false }} }}\n\
+             steps:\n  pull: {{ script: \"true\", outputs: {{ count: int }} }}\n  load: {{ script: \"true\", {field} }}\n"
+        );
+        let told: Vec<String> = of_workflow(&text).into_iter().filter(|line| line.contains("W218")).collect();
+        assert_eq!(told.len(), want.len(), "{told:?}");
+        assert!(told.iter().zip(want).all(|(told, want)| told.contains(want)), "{told:?}");
+    }
+
+    #[test]
+    fn kinds_that_can_never_fit_are_found_before_a_run() {
+        check("if: steps.pull.outputs.count > 0", &[]);
+        check(
+            "if: steps.pull.outputs.count",
+            &["expected true or false in a condition, this is a whole number"],
+        );
+        check("if: steps.pull.outputs.count > 'a'", &["`>` does not take (int, string)"]);
+        check(
+            "for_each: steps.pull.outputs.count",
+            &["expected a list in `for_each`, this is a whole number"],
+        );
+        check("for_each: inputs.names", &[]);
+        check("with: { all: \"names ${{ inputs.names }}\" }", &["may stand inside a text, not a list"]);
+        check("if: inputs.day == null || inputs.day > 1", &[]);
     }
 }

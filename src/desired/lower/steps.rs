@@ -16,7 +16,7 @@ use crate::domain::{
     ByteSize, Delivery, FieldName, ForEach, HostPort, Input, Length, Resources, Retry, ScriptFile,
     SecretPurpose, SecretUse, Span, Spanned, Step, StepId, Waits, Work,
 };
-use crate::expression::Root;
+use crate::expression::{Kind, Root};
 
 /// Steps as written, in written order.
 pub(super) type WrittenSteps = Vec<(Spanned<StepId>, Spanned<WrittenStep>)>;
@@ -79,7 +79,7 @@ pub(super) fn lower(
         .iter()
         .map(|(id, step)| {
             let outputs = step.value.outputs.iter().flat_map(|outputs| &outputs.value.0);
-            let outputs = outputs.map(|(name, _)| name.value.clone()).collect();
+            let outputs = outputs.map(|(name, kind)| (name.value.clone(), kind.value)).collect();
             (id.value.clone(), KnownStep { outputs, list: step.value.for_each.is_some() })
         })
         .collect();
@@ -226,7 +226,8 @@ impl Body<'_> {
         let for_each = self.for_each(&step, ended, found);
         let mut roots = vec![Root::Inputs, Root::Steps, Root::Trigger, Root::Run, Root::Tenant];
         let sight = self.sight("in a condition", &roots, ended, false);
-        let condition = step.condition.map(|condition| sight.check_expression(&text(condition), found));
+        let condition =
+            step.condition.map(|condition| sight.check_expression(&text(condition), Kind::Bool, found));
         if for_each.is_some() {
             roots.push(Root::Item);
         }
@@ -331,9 +332,10 @@ impl Body<'_> {
         };
         let roots = [Root::Inputs, Root::Steps, Root::Trigger, Root::Run, Root::Tenant, Root::Item];
         let sight = self.sight("in `for_each`", &roots[..5], ended, false);
-        let items = sight.check_expression(&text(items.clone()), found);
+        let items = sight.check_expression(&text(items.clone()), Kind::List, found);
         let sight = self.sight("in `item_key`", &roots, ended, false);
-        let item_key = step.item_key.clone().map(|key| sight.check_expression(&text(key), found));
+        let item_key =
+            step.item_key.clone().map(|key| sight.check_expression(&text(key), Kind::Unknown, found));
         Some(ForEach {
             items,
             item_key,
