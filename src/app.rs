@@ -2,10 +2,36 @@
 //!
 //! The only place that names an implementation of a floor-2 trait.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place where clock, ids and places of the process are read"
+)]
 
-use crate::domain::Length;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::api::{self, Health, ListenError};
+use crate::authz::{self, Facts, action};
+use crate::broker::Broker;
+use crate::domain::{Actor, Clock, FreshIds, Length, Tier, Timestamp, digest_of};
+use crate::execute::{self, LeaseError, StoreLeases, Worker};
+use crate::login::{Trust, TrustError};
+use crate::queue::Keeper;
+use crate::reconcile;
+use crate::record::RunRecord;
+use crate::sandbox::{self, Executor, LimitsPolicy, LocalExecutor, SandboxError};
+use crate::secrets::{Custody, FileVault, Vault};
+use crate::source::{
+    FetchSettings, GitSource, Remote, RemoteError, Source, SourceError, Watch, default_branch,
+};
+use crate::store::{LocalLogs, Logs, RunFilter, SqliteStore, Store, StoreError};
 
 /// Everything a daemon, or one pass of it, is told from outside.
 #[derive(Clone, Debug)]
@@ -69,4 +95,398 @@ impl Regions {
             Self::Any => None,
         }
     }
+}
+
+/// Why a daemon, or one pass of it, does not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The address of the repository cannot be used.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The repository cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// trust.toml cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// There is no place to listen at.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The sandbox's helper does not start.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// A pass ended early.
+    #[error(transparent)]
+    Pass(#[from] reconcile::Failure),
+    /// The queue cannot be asked.
+    #[error(transparent)]
+    Leases(#[from] LeaseError),
+    /// The data directory belongs to another repository.
+    #[error(
+        "the data directory `{data}` serves `{known}`, not `{asked}`: give that one, or another data directory"
+    )]
+    OtherRepository {
+        /// The directory.
+        data: String,
+        /// The repository it was made for.
+        known: String,
+        /// The one asked for.
+        asked: String,
+    },
+    /// The operating system refused something.
+    #[error("{what}")]
+    System {
+        /// What was tried and the cure, in words.
+        what: String,
+        /// Its answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Everything that runs, wired together.
+pub struct App {
+    settings: Settings,
+    remote: Remote,
+    store: Arc<SqliteStore>,
+    executor: Option<Arc<dyn Executor>>,
+    loop_ports: reconcile::Ports,
+    leases: Arc<dyn execute::Leases>,
+    logs: Arc<dyn Logs>,
+    broker: Broker,
+    trust: Arc<Trust>,
+    clock: Clock,
+    fresh: FreshIds,
+}
+
+/// The name of the worker inside the daemon.
+const EMBEDDED_WORKER: &str = "embedded";
+/// How often the embedded worker looks for work that nobody told it of, such as a retry that has come due.
+const WORKER_POLL: Duration = Duration::from_millis(250);
+/// The longest time that `reconcile --wait` waits for a retry.
+const RETRY_WAIT_MAX: Length = Length::from_secs(10 * 60);
+
+impl App {
+    /// Takes the data directory, opens everything and gives up the leases of a daemon that died here.
+    ///
+    /// # Errors
+    /// [`AppError`], each with its cure; nothing was changed but what makes the directory usable.
+    pub async fn open(settings: Settings) -> Result<Self, AppError> {
+        let clock: Clock = Arc::new(now);
+        let fresh: FreshIds = Arc::new(fresh_id);
+        let remote: Remote = settings.repo.parse()?;
+        make_private(&settings.data)?;
+        let store = Arc::new(SqliteStore::open(&settings.data, Arc::clone(&clock)).await?);
+        remember_repository(&settings.data, &remote)?;
+        let trust = Arc::new(Trust::read(&settings.data)?);
+        let source: Arc<dyn Source> = Arc::new(open_source(&settings, &remote, store.as_ref()).await?);
+        let identities = settings.identities.clone().unwrap_or_else(|| settings.data.join("identities"));
+        let vault: Arc<dyn Vault> = Arc::new(FileVault::new(Custody::new(identities)));
+        let executor = open_executor(&settings).await?;
+        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        store.abandon(EMBEDDED_WORKER, clock()).await?;
+        let logs: Arc<dyn Logs> = Arc::new(LocalLogs::new(&settings.data));
+        Ok(Self {
+            broker: Broker::new(Arc::clone(&shared), Arc::clone(&source), vault, Arc::clone(&clock)),
+            leases: Arc::new(StoreLeases::new(
+                Arc::clone(&shared),
+                Arc::clone(&logs),
+                EMBEDDED_WORKER,
+                settings.regions.claimed().map(<[String]>::to_vec),
+                Arc::clone(&clock),
+            )),
+            loop_ports: reconcile::Ports {
+                source,
+                store: shared,
+                clock: Arc::clone(&clock),
+                fresh: Arc::clone(&fresh),
+            },
+            logs,
+            settings,
+            remote,
+            store,
+            executor,
+            trust,
+            clock,
+            fresh,
+        })
+    }
+
+    /// What the sandbox lacks here, with the cure; `None` where steps run, or where no worker was asked for.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        self.executor.as_ref().and_then(|executor| executor.capabilities().refusal())
+    }
+
+    /// The store, for reading what a pass came to.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.loop_ports.store)
+    }
+
+    /// The runs that were made since an instant in every live tenant, oldest first, at most 1,000 a tenant: what the
+    /// owner of the data directory may look at.
+    ///
+    /// # Errors
+    /// [`AppError::Store`].
+    pub async fn runs_since(&self, since: Timestamp) -> Result<Vec<RunRecord>, AppError> {
+        let actor = Actor::Local(rustix::process::getuid().as_raw());
+        let platform = self.store.platform().await?;
+        let mut runs = Vec::new();
+        for head in self.store.tenants().await?.iter().filter(|head| !head.removed) {
+            let facts = Facts::without_grants(head.standing(), platform.as_ref().map(|one| &one.platform));
+            let Ok(permit) = authz::decide::<action::View>(&actor, &facts, (self.clock)()) else { continue };
+            let filter = RunFilter { limit: 1000, ..RunFilter::default() };
+            let made = self.store.runs(&permit, &filter).await?;
+            runs.extend(made.into_iter().take_while(|run| run.created_at >= since));
+        }
+        runs.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(runs)
+    }
+
+    /// Lets go of the data directory once everything acknowledged is on disk.
+    pub async fn close(self) {
+        self.store.close().await;
+    }
+
+    /// One pass of the loop, schedules included.
+    ///
+    /// # Errors
+    /// What concerns everybody; a tenant's own failure stands in its row.
+    pub async fn pass(&self) -> Result<reconcile::Pass, AppError> {
+        let pass = reconcile::pass(&self.loop_ports).await?;
+        self.keeper().pass().await?;
+        Ok(pass)
+    }
+
+    /// Runs what can be run here until nothing runs and nothing is due soon.
+    ///
+    /// # Errors
+    /// [`AppError::Leases`], [`AppError::Store`].
+    pub async fn work_until_idle(&self) -> Result<(), AppError> {
+        let Some(worker) = self.worker() else { return Ok(()) };
+        let mut keeper = self.keeper();
+        loop {
+            worker.until_idle().await?;
+            let started = keeper.pass().await?.started;
+            let now = (self.clock)();
+            match self.store.wake(100, now).await? {
+                // A retry or a timeout of a run that goes on; schedules of later are left.
+                Some(next) if next.since(now) <= RETRY_WAIT_MAX => {
+                    tokio::time::sleep(next.since(now).to_std().max(Duration::from_millis(10))).await;
+                }
+                _ if started.is_empty() => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Serves until `stop` turns true: loop, clock, worker, socket and loopback. `listening` is told the address once
+    /// everything answers.
+    ///
+    /// Shutting down, nothing new is accepted, claimed or begun; running steps have the drain time, then are
+    /// given back; the store closes last.
+    ///
+    /// # Errors
+    /// [`AppError::Listen`] before anything has started.
+    pub async fn serve(
+        self,
+        stop: watch::Receiver<bool>,
+        listening: impl FnOnce(Option<SocketAddr>),
+    ) -> Result<(), AppError> {
+        let workers = Arc::new(Notify::new());
+        let changed = Arc::new(Notify::new());
+        let ready = Arc::new(AtomicBool::new(false));
+        let wake = Watch::new(self.remote.directory(), self.settings.poll.to_std());
+
+        let socket = api::bind_socket(&self.settings.data.join("tenantry.sock"))?;
+        let mut address = None;
+        let mut serving = JoinSet::new();
+        if let Some(listen) = self.settings.listen {
+            let health = Health::new(self.store(), Arc::clone(&ready));
+            let (bound, task) = api::serve_loopback(listen, health, stopped(stop.clone())).await?;
+            address = Some(bound);
+            serving.spawn(async move { drop(task.await) });
+        }
+        let router = api::router(self.api_ports(&wake, &workers, &changed));
+        let ids = Arc::clone(&self.fresh);
+        let until = stopped(stop.clone());
+        serving.spawn(async move {
+            if let Err(error) = api::serve_socket(socket, router, ids, until).await {
+                tracing::error!(%error, "the socket does not answer any more");
+            }
+        });
+        if let Some(worker) = self.worker() {
+            let (wake, stop) = (Arc::clone(&workers), stop.clone());
+            serving.spawn(async move {
+                if let Err(error) = worker.serve(&wake, stop).await {
+                    tracing::warn!(%error, "leases could not be given back and run out by themselves");
+                }
+            });
+        }
+        let mut keeper = self.keeper();
+        let (keeper_workers, keeper_changed, keeper_stop) =
+            (Arc::clone(&workers), Arc::clone(&changed), stop.clone());
+        serving.spawn(async move { keeper.keep(&keeper_workers, &keeper_changed, keeper_stop).await });
+        listening(address);
+        reconcile::serve(&self.loop_ports, wake, stop, |passed| {
+            ready.store(passed.is_ok(), Ordering::SeqCst);
+            changed.notify_one();
+            workers.notify_one();
+        })
+        .await;
+        while serving.join_next().await.is_some() {}
+        self.store.close().await;
+        Ok(())
+    }
+
+    fn keeper(&self) -> Keeper {
+        Keeper::new(self.store(), Arc::clone(&self.fresh), Arc::clone(&self.clock))
+    }
+
+    fn worker(&self) -> Option<Worker> {
+        let executor = self.executor.clone()?;
+        let defaults = execute::Settings::default();
+        let slots = self.settings.slots.unwrap_or(defaults.slots);
+        (slots > 0).then(|| {
+            Worker::new(
+                execute::Ports {
+                    leases: Arc::clone(&self.leases),
+                    executor,
+                    source: Arc::clone(&self.loop_ports.source),
+                    broker: self.broker.clone(),
+                    clock: Arc::clone(&self.clock),
+                },
+                execute::Settings { slots, poll: WORKER_POLL, ..defaults },
+            )
+        })
+    }
+
+    fn api_ports(&self, wake: &Watch, workers: &Arc<Notify>, changed: &Arc<Notify>) -> api::Ports {
+        let waker = wake.waker();
+        let (workers, changed) = (Arc::clone(workers), Arc::clone(changed));
+        api::Ports {
+            store: self.store(),
+            logs: Arc::clone(&self.logs),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.fresh),
+            trust: Arc::clone(&self.trust),
+            wake: Some(Arc::new(move || {
+                waker.wake();
+                workers.notify_one();
+                changed.notify_one();
+            })),
+        }
+    }
+}
+
+/// The time of this machine; the store makes it run forward only.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A fresh UUIDv7.
+#[must_use]
+pub fn fresh_id() -> uuid::Uuid {
+    uuid::Uuid::now_v7()
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Makes the data directory, for its owner alone.
+fn make_private(data: &Path) -> Result<(), AppError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(|source| AppError::System {
+        what: format!(
+            "cannot make the data directory `{}`: choose one that this user can write",
+            data.display()
+        ),
+        source,
+    })
+}
+
+/// Refuses a data directory that was made for another repository; a fresh one remembers this one.
+fn remember_repository(data: &Path, remote: &Remote) -> Result<(), AppError> {
+    let path = data.join("repository");
+    let failed = |source| AppError::System { what: format!("cannot use `{}`", path.display()), source };
+    let asked = remote.as_str();
+    match std::fs::read_to_string(&path) {
+        Ok(known) if known.trim() == asked => Ok(()),
+        Ok(known) => Err(AppError::OtherRepository {
+            data: data.display().to_string(),
+            known: known.trim().to_owned(),
+            asked: asked.to_owned(),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::write(&path, format!("{asked}\n")).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Opens the mirror on the branch that `reconcile.branch` names.
+///
+/// The branch stands in the repository itself, so it is read from the branch that was followed last, else from
+/// the remote's default one; where neither can be read, `main` is taken and the loop says what is wrong.
+async fn open_source(
+    settings: &Settings,
+    remote: &Remote,
+    store: &SqliteStore,
+) -> Result<GitSource, AppError> {
+    let mirror = settings.data.join("mirror.git");
+    let credential = Some(settings.data.join("credentials/git")).filter(|path| path.exists());
+    let on = |branch: &str| FetchSettings { credential: credential.clone(), ..FetchSettings::branch(branch) };
+    let known = store.platform().await?.map(|applied| applied.platform.settings.branch);
+    let first = match known {
+        Some(branch) => return Ok(GitSource::open(remote.clone(), on(&branch), &mirror)?),
+        None => default_branch(remote, &on("main")).await.ok().flatten().unwrap_or_else(|| "main".into()),
+    };
+    let source = GitSource::open(remote.clone(), on(&first), &mirror)?;
+    let named = named_branch(&source).await.unwrap_or_else(|| "main".into());
+    if named == first { Ok(source) } else { Ok(GitSource::open(remote.clone(), on(&named), &mirror)?) }
+}
+
+/// What `reconcile.branch` says at the head of the branch that `source` follows; `main` where it says nothing.
+async fn named_branch(source: &GitSource) -> Option<String> {
+    let revision = source.fetch().await.ok()?;
+    let listing = source.listing(&revision).await.ok()?;
+    let text = source.blob(&listing.settings?).await.ok()?;
+    let table: toml::Table = std::str::from_utf8(&text).ok()?.parse().ok()?;
+    Some(table.get("reconcile")?.get("branch")?.as_str()?.to_owned())
+}
+
+/// Opens the sandbox, or, where it was allowed, what runs steps as plain processes.
+async fn open_executor(settings: &Settings) -> Result<Option<Arc<dyn Executor>>, AppError> {
+    if settings.slots == Some(0) {
+        return Ok(None);
+    }
+    let program = std::env::current_exe()
+        .map_err(|source| AppError::System { what: "cannot find this program's own file".into(), source })?;
+    let of = |tier| sandbox::Settings {
+        program: program.clone(),
+        instance: instance(&settings.data),
+        tier,
+        limits: if settings.limits_best_effort { LimitsPolicy::BestEffort } else { LimitsPolicy::Enforced },
+    };
+    let mut executor = LocalExecutor::open(of(Tier::Sandbox)).await?;
+    if settings.allow_unsandboxed && executor.capabilities().refusal().is_some() {
+        executor = LocalExecutor::open(of(Tier::UnsafeNone)).await?;
+    }
+    let left = executor.recover().await?;
+    if left > 0 {
+        tracing::warn!(left, "removed what an earlier daemon left behind");
+    }
+    Ok(Some(Arc::new(executor)))
+}
+
+/// Names the data directory in control groups: the same at every start.
+fn instance(data: &Path) -> String {
+    let path = std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
+    digest_of(&path.display().to_string()).trim_start_matches("sha256:").chars().take(12).collect()
 }

@@ -18,6 +18,7 @@ mod planning;
 pub mod scaffold;
 pub mod schema;
 pub mod secrets;
+mod serve;
 mod steering;
 pub mod validate;
 
@@ -49,6 +50,10 @@ In a repository, without a daemon:
   plan        Shows what a merge would do
   secrets     Makes, lists, rotates, revokes and decrypts secrets
   doctor      Says what this machine can and cannot do, each gap with its cure
+
+The daemon:
+  serve       Serves a repository: applies, runs, records, until it is told to stop
+  reconcile   Brings every tenant to the head of the branch once, or asks the daemon to
 
 With a daemon:
   status      Shows where every tenant stands with the head of the branch
@@ -106,6 +111,10 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     /// Says what this machine can and cannot do, each gap with its cure
     Doctor(doctor::DoctorArgs),
+    /// Brings every tenant to the head of the branch once, or asks the daemon to
+    Reconcile(serve::ReconcileArgs),
+    /// Serves a repository: applies, runs, records, until it is told to stop
+    Serve(serve::ServeArgs),
     /// Shows where every tenant stands with the head of the branch
     Status(looking::StatusArgs),
     /// Lists runs, newest first
@@ -183,6 +192,8 @@ fn run(command: Command) -> ExitCode {
         Command::Plan(args) => finish(planning::run(&args)),
         Command::Secrets(args) => run_secrets(&args),
         Command::Doctor(args) => asking(doctor::run(&args)),
+        Command::Reconcile(args) => serve::reconcile(&args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Status(args) => asking(looking::status(&args)),
         Command::Runs(args) => asking(looking::runs(&args)),
         Command::Show(args) => asking(looking::show(&args)),
@@ -202,6 +213,16 @@ fn run(command: Command) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Which log lines the daemon writes: `TENANTRY_LOG`, in the form of `tracing`, else `info`.
+fn log_filter() -> String {
+    std::env::var("TENANTRY_LOG").unwrap_or_else(|_| "info".into())
+}
+
+/// The same for a command whose output is its answer: warnings only.
+fn quiet_log_filter() -> String {
+    std::env::var("TENANTRY_LOG").unwrap_or_else(|_| "warn".into())
 }
 
 /// Runs a command that asks and waits: one thread is enough.

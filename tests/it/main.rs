@@ -6,7 +6,9 @@
     reason = "tests from outside read files, start programs, say what is missing, and may fail where they stand"
 )]
 
+mod bad_luck;
 mod compile_fail;
+mod crash;
 mod demo;
 mod layering;
 mod pages;
@@ -17,3 +19,4 @@ mod secrets;
 mod sops;
 mod tour;
 mod validate;
+mod workbench;
