@@ -3,6 +3,7 @@
 //! A command reads its arguments, asks the rooms below and prints; it decides nothing itself. Data goes to
 //! standard output, everything else to standard error.
 
+mod audit;
 pub mod demo;
 pub mod doctor;
 mod door;
@@ -60,6 +61,7 @@ With a daemon:
   runs        Lists runs, newest first
   show        Shows one run: what it was made from, how it went, what it used
   logs        Prints what the steps of a run wrote
+  audit       Lists the audit, or checks an export of it
   start       Starts a workflow by hand
   rerun       Runs a run again
   cancel      Asks for the end of a run
@@ -123,6 +125,8 @@ enum Command {
     Show(looking::ShowArgs),
     /// Prints what the steps of a run wrote
     Logs(looking::LogsArgs),
+    /// Lists the audit, or checks an export of it
+    Audit(audit::AuditArgs),
     /// Starts a workflow by hand
     Start(steering::StartArgs),
     /// Runs a run again
@@ -198,6 +202,7 @@ fn run(command: Command) -> ExitCode {
         Command::Runs(args) => asking(looking::runs(&args)),
         Command::Show(args) => asking(looking::show(&args)),
         Command::Logs(args) => asking(looking::logs(&args)),
+        Command::Audit(args) => asking(audit::run(&args)),
         Command::Start(args) => asking(steering::start(&args)),
         Command::Rerun(args) => asking(steering::rerun(&args)),
         Command::Cancel(args) => asking(steering::cancel(&args)),

@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod differential;
 mod directory;
 mod failpoint;
 #[cfg(test)]
