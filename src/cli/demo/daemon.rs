@@ -122,11 +122,19 @@ impl Daemon {
         let until = Instant::now() + PATIENCE;
         loop {
             self.check_alive()?;
-            let status = self.ask(&["status"], VIEWER)?;
-            let looked_at = status["source"]["head"] == commit
-                && touched.iter().all(|tenant| tenant_of(&status, tenant)["last_attempted_commit"] == commit);
-            if looked_at && self.runs()?.iter().all(|run| run["state"] == "ended") {
-                return Ok(());
+            // Before the first apply nobody is known yet, so nobody may look.
+            match self.ask(&["status"], VIEWER) {
+                Ok(status) => {
+                    let looked_at = status["source"]["head"] == commit
+                        && touched
+                            .iter()
+                            .all(|tenant| tenant_of(&status, tenant)["last_attempted_commit"] == commit);
+                    if looked_at && self.runs()?.iter().all(|run| run["state"] == "ended") {
+                        return Ok(());
+                    }
+                }
+                Err(error) if Instant::now() > until => return Err(error),
+                Err(_) => {}
             }
             if Instant::now() > until {
                 return Err(self.gone("does not come to rest"));
