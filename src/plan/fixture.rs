@@ -172,3 +172,13 @@ pub(crate) fn applied(actual: &ActualState, plan: &Plan) -> ActualState {
 pub(crate) fn holding(state: TenantState) -> ActualState {
     applied(&fresh(), &between(&desired(state), &fresh()))
 }
+
+/// The plan from one state to another.
+pub(crate) fn plan(before: &TenantState, after: &TenantState) -> Plan {
+    between(&desired(after.clone()), &holding(before.clone()))
+}
+
+/// The workflow that reads a secret.
+pub(crate) fn billing(state: &mut TenantState) -> &mut Workflow {
+    state.workflows.get_mut("billing").unwrap()
+}

@@ -5,6 +5,8 @@
 
 mod diff;
 mod document;
+#[cfg(test)]
+mod document_tests;
 mod fields;
 #[cfg(test)]
 pub(crate) mod fixture;

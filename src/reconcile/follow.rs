@@ -4,7 +4,7 @@
 
 use super::{Failure, Ports};
 use crate::domain::{Actor, AuditEntry, CommitId, DaemonPart, Revision, Timestamp};
-use crate::source::Source;
+use crate::source::{Source, SourceError};
 use crate::store::SourceRow;
 
 /// Commits that a note of passing over is written for, newest first.
@@ -98,7 +98,13 @@ async fn passed_over(
     new: &CommitId,
     now: Timestamp,
 ) -> Result<Vec<AuditEntry>, Failure> {
-    let mut between = source.first_parent_range(old, new).await?;
+    let mut between = match source.first_parent_range(old, new).await {
+        Ok(between) => between,
+        Err(error @ SourceError::TooLarge { .. }) => {
+            return Ok(vec![entry("commit.superseded", old, format!("all after this one: {error}"), now)]);
+        }
+        Err(error) => return Err(error.into()),
+    };
     between.pop();
     let reason = |commit: &CommitId| format!("`{}` came first", commit.short());
     let entries = between.iter().rev().take(PASSED_OVER_MAX);

@@ -52,9 +52,8 @@ pub async fn pass(ports: &Ports) -> Result<Pass, Failure> {
     let scope = platform::reconcile(ports, &listing, released, now).await?;
     let mut looked_at = Vec::new();
     if let Some(applied) = scope.applied {
-        let platform_at = Revision { commit: applied.commit.clone(), branch: revision.branch.clone() };
         let seen = Seen {
-            shared: Arc::new(ports.source.platform_tree(&platform_at).await?),
+            shared: Arc::default(),
             platform: applied,
             prune: pruned,
             released,

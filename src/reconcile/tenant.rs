@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
 use super::reading::{self, Read};
 use super::status::{self, Outcome};
 use super::{Failure, Ports, backoff, schedule};
@@ -12,6 +14,7 @@ use crate::domain::{
     Listing, Plan, Removals, Revision, Status, StatusRow, TenantId, Timestamp, Tree,
 };
 use crate::plan;
+use crate::source::SourceError;
 use crate::store::{AppliedPlatform, TenantHead};
 
 /// Times that a tenant is planned anew because another transaction came first.
@@ -26,8 +29,8 @@ pub(super) struct Seen {
     pub listing: Arc<Listing>,
     /// The applied platform, which binds them all.
     pub platform: Arc<AppliedPlatform>,
-    /// The files of `shared/`, as of the applied platform.
-    pub shared: Arc<Tree>,
+    /// The files of `shared/`, as of the applied platform; read by the first tenant that is looked at.
+    pub shared: Arc<OnceCell<Arc<Tree>>>,
     /// Set while too many tenants are gone at once: none of them is removed.
     pub prune: Option<HeldLine>,
     /// Whether somebody let go what the prune guard holds at this revision.
@@ -41,6 +44,13 @@ pub(super) struct Seen {
 impl Seen {
     fn revision(&self) -> &Revision {
         &self.listing.revision
+    }
+
+    async fn shared(&self, ports: &Ports) -> Result<Arc<Tree>, Failure> {
+        let commit = self.platform.commit.clone();
+        let applied = Revision { commit, branch: self.revision().branch.clone() };
+        let read = || async { Ok::<_, Failure>(Arc::new(ports.source.platform_tree(&applied).await?)) };
+        Ok(Arc::clone(self.shared.get_or_try_init(read).await?))
     }
 
     /// The tenant's keys, were it to use these shared directories.
@@ -119,7 +129,14 @@ async fn commit_by_commit(
     let Some(last) = last.as_ref().filter(|_| commits.any(|commit| commit.each)) else {
         return Ok(Vec::new());
     };
-    let mut range = ports.source.first_parent_range(last, &seen.revision().commit).await?;
+    let mut range = match ports.source.first_parent_range(last, &seen.revision().commit).await {
+        Ok(range) => range,
+        Err(error @ SourceError::TooLarge { .. }) => {
+            tracing::warn!(%tenant, %error, "too many commits to take one by one: only the head is applied");
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error.into()),
+    };
     range.pop();
     let mut steps = Vec::new();
     let mut tree = row.keys.tenant.clone();
@@ -190,7 +207,7 @@ async fn once(
     let taken = plan::restricted_by_platform(&actual, &seen.platform.platform.people);
     let actual = looking.restrict(actual, taken).await?;
     let tree = ports.source.tenant_tree(seen.revision(), tenant).await?;
-    let (platform, shared) = (Arc::clone(&seen.platform), Arc::clone(&seen.shared));
+    let (platform, shared) = (Arc::clone(&seen.platform), seen.shared(ports).await?);
     let read = reading::tenant(platform, Arc::clone(&seen.listing), shared, tree, tenant.clone()).await?;
     match read.desired {
         Some(desired) => looking.reconcile(desired, &read.found, actual).await,

@@ -1,5 +1,4 @@
 //! The loop over a real repository and the model of the store.
-#![expect(clippy::disallowed_methods, reason = "tests: rename directories")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -31,6 +30,7 @@ struct World {
 struct Guarded {
     inner: Mirrored,
     fails_for_acme: AtomicBool,
+    trees_read: AtomicU64,
 }
 
 const SETTINGS: &str = "\
@@ -68,7 +68,11 @@ impl World {
     }
 
     fn over(repository: Fixture) -> Self {
-        let source = Arc::new(Guarded { inner: repository.source(), fails_for_acme: AtomicBool::new(false) });
+        let source = Arc::new(Guarded {
+            inner: repository.source(),
+            fails_for_acme: AtomicBool::new(false),
+            trees_read: AtomicU64::new(0),
+        });
         let store = Arc::new(MemoryStore::new());
         let clock = Arc::new(AtomicI64::new(1_793_527_200_000));
         let (time, count) = (Arc::clone(&clock), AtomicU64::new(1));
@@ -193,9 +197,11 @@ impl Source for Guarded {
             let source = git2::Error::from_str("object not found");
             return Err(SourceError::Unreadable { what: "directory `tenants/acme`".into(), source });
         }
+        self.trees_read.fetch_add(1, Ordering::Relaxed);
         self.inner.tenant_tree(revision, tenant).await
     }
     async fn platform_tree(&self, revision: &Revision) -> Result<Tree, SourceError> {
+        self.trees_read.fetch_add(1, Ordering::Relaxed);
         self.inner.platform_tree(revision).await
     }
     async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
@@ -404,6 +410,17 @@ async fn an_empty_listing_removes_nobody_until_the_source_is_released() {
     for tenant in ["acme", "globex", "initech"] {
         assert!(world.actual(tenant).await.removed.is_some(), "{tenant}");
     }
+}
+
+#[tokio::test]
+async fn a_pass_without_a_change_opens_no_file() {
+    let world = World::new();
+    world.pass().await;
+    let before = world.source.trees_read.load(Ordering::Relaxed);
+    world.pass().await;
+    world.repository.write("docs/readme.md", "nobody reads it\n").commit("docs");
+    world.pass().await;
+    assert_eq!(world.source.trees_read.load(Ordering::Relaxed), before);
 }
 
 #[tokio::test]
