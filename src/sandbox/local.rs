@@ -112,7 +112,9 @@ impl Executor for LocalExecutor {
             .map_err(|error| SandboxError::Helper(error.to_string()))?;
         drop((parcel, far_stdout, far_stderr, far_control));
         let control = Channel::new(control)?;
-        let broker = match control.receive::<News>().await {
+        let first = tokio::time::timeout(HELPER_TIME_MAX, control.receive::<News>()).await;
+        let first = first.map_err(|_| SandboxError::Helper("it does not answer".to_owned()))?;
+        let broker = match first {
             Ok(Some((News::Up { host_uid }, beside))) => beside.into_iter().next().map(|fd| (fd, host_uid)),
             Ok(Some((News::Broken { stage, why }, _))) => {
                 return Err(SandboxError::Helper(format!("{stage}: {why}")));

@@ -177,7 +177,7 @@ impl Filters {
     /// # Errors
     /// On a kernel without seccomp.
     pub(super) fn apply(&self) -> Result<(), seccompiler::Error> {
-        self.0.iter().try_for_each(|program| Ok(seccompiler::apply_filter(program)?))
+        self.0.iter().try_for_each(|program| seccompiler::apply_filter(program))
     }
 }
 

@@ -191,13 +191,12 @@ impl Groups {
 
     /// Removes a group whose processes are dead; `false` if the kernel still holds on to it.
     pub(super) fn remove(&self, group: &Group) -> bool {
-        self.hierarchies
-            .iter()
-            .map(|hierarchy| {
-                let answer = rustix::fs::unlinkat(&hierarchy.instance, &group.name, AtFlags::REMOVEDIR);
-                matches!(answer, Ok(()) | Err(rustix::io::Errno::NOENT))
-            })
-            .fold(true, |all, gone| all && gone)
+        let mut gone = true;
+        for hierarchy in &self.hierarchies {
+            let answer = rustix::fs::unlinkat(&hierarchy.instance, &group.name, AtFlags::REMOVEDIR);
+            gone &= matches!(answer, Ok(()) | Err(rustix::io::Errno::NOENT));
+        }
+        gone
     }
 
     /// Kills every process in groups of earlier helpers of this instance and removes the groups. `keep` names
@@ -335,7 +334,7 @@ fn limit(hierarchy: &Hierarchy, member: BorrowedFd<'_>, attempt: &Attempt) -> io
     let pids = (u64::from(attempt.pids) + 1).to_string();
     let memory = attempt.memory.to_string();
     let quota = u64::from(attempt.cpu_millis) * PERIOD_US / 1000;
-    let set = |name: &str, value: &str| write_at(&member, name, value);
+    let set = |name: &str, value: &str| write_at(member, name, value);
     let two = hierarchy.version == Version::Two;
     for controller in &hierarchy.controllers {
         match controller {

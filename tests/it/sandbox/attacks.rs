@@ -8,11 +8,11 @@ use tenantry::domain::Tier;
 #[derive(PartialEq)]
 enum Shown {
     /// Any user.
-    ByAll,
+    All,
     /// Only root may do such things at all.
-    ByRoot,
+    Root,
     /// Nobody on every machine: the kernel may be built without it, or it would do harm.
-    ByNobody,
+    Nobody,
 }
 
 #[track_caller]
@@ -23,7 +23,7 @@ fn attack(interpreter: &str, shown: &Shown, script: &str) {
     assert!(!inside.stderr.contains("not installed here"), "{told}");
     assert!(!inside.stderr.contains("SyntaxError") && !inside.stderr.contains("NameError"), "{told}");
     let root = rustix::process::geteuid().is_root();
-    if *shown == Shown::ByAll || (*shown == Shown::ByRoot && root) {
+    if *shown == Shown::All || (*shown == Shown::Root && root) {
         let seen = outside().attack(Tier::UnsafeNone, interpreter, script).unwrap();
         assert!(seen.stdout.contains("REACHED"), "the script does not work at all: {seen:?}");
     }
@@ -37,17 +37,17 @@ macro_rules! attacks {
 
 attacks! {
     // files
-    reads_a_file_of_the_host: "sh", ByAll, "cat @DIR@/file";
-    reads_a_file_of_the_host_through_a_link: "sh", ByAll, "ln -s @DIR@/file /tmp/l-$$ && cat /tmp/l-$$; rm -f /tmp/l-$$";
-    climbs_out_with_dots: "sh", ByAll, "cat ../../../../../../../../../../../../..@DIR@/file";
-    lists_homes_and_data: "sh", ByAll, "ls -d /root /home /var /srv /mnt /boot /sys 2>/dev/null | grep -q . && echo REACHED";
-    reads_password_hashes: "sh", ByRoot, "test -s /etc/shadow && cat /etc/shadow >/dev/null && echo REACHED";
-    writes_a_file_of_the_host: "sh", ByAll, "echo x > @DIR@/written-$$ && echo REACHED";
-    writes_the_systems_files: "sh", ByNobody, "for d in / /usr /usr/bin /etc /opt /run /dev /proc /repo /run/tenantry; do touch $d/x 2>/dev/null && echo REACHED; done";
-    changes_a_script: "sh", ByAll, "chmod u+w scripts/hello.sh; echo x >> scripts/hello.sh && echo REACHED";
-    adds_a_script: "sh", ByAll, "echo x > scripts/new.sh && echo REACHED";
-    uses_the_hosts_shared_memory: "sh", ByNobody, "ls /dev/shm | grep -q . && echo REACHED";
-    opens_a_file_by_handle: "python3", ByRoot, "
+    reads_a_file_of_the_host: "sh", All, "cat @DIR@/file";
+    reads_a_file_of_the_host_through_a_link: "sh", All, "ln -s @DIR@/file /tmp/l-$$ && cat /tmp/l-$$; rm -f /tmp/l-$$";
+    climbs_out_with_dots: "sh", All, "cat ../../../../../../../../../../../../..@DIR@/file";
+    lists_homes_and_data: "sh", All, "ls -d /root /home /var /srv /mnt /boot /sys 2>/dev/null | grep -q . && echo REACHED";
+    reads_password_hashes: "sh", Root, "test -s /etc/shadow && cat /etc/shadow >/dev/null && echo REACHED";
+    writes_a_file_of_the_host: "sh", All, "echo x > @DIR@/written-$$ && echo REACHED";
+    writes_the_systems_files: "sh", Nobody, "for d in / /usr /usr/bin /etc /opt /run /dev /proc /repo /run/tenantry; do touch $d/x 2>/dev/null && echo REACHED; done";
+    changes_a_script: "sh", All, "chmod u+w scripts/hello.sh; echo x >> scripts/hello.sh && echo REACHED";
+    adds_a_script: "sh", All, "echo x > scripts/new.sh && echo REACHED";
+    uses_the_hosts_shared_memory: "sh", Nobody, "ls /dev/shm | grep -q . && echo REACHED";
+    opens_a_file_by_handle: "python3", Root, "
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
 buffer = ctypes.create_string_buffer(136); ctypes.c_uint.from_buffer(buffer).value = 128
@@ -55,11 +55,11 @@ mount = ctypes.c_int()
 if libc.name_to_handle_at(-100, b'/usr', buffer, ctypes.byref(mount), 0) == 0: print('REACHED')
 ";
     // processes
-    sees_processes_of_the_host: "sh", ByAll, "test -d /proc/@SLEEPER@ && echo REACHED";
-    reads_the_daemons_environment: "sh", ByAll, "tr '\\0' '\\n' < /proc/@DAEMON@/environ | grep -q . && echo REACHED";
-    signals_a_process_of_the_host: "sh", ByAll, "kill -0 @SLEEPER@ && echo REACHED";
-    looks_into_its_first_process: "sh", ByRoot, "for f in environ mem maps fd root/etc cwd/.; do { cat /proc/$PPID/$f || ls /proc/$PPID/$f/; } 2>/dev/null | head -c1 | grep -q . && echo REACHED; done";
-    traces_another_process: "python3", ByAll, "
+    sees_processes_of_the_host: "sh", All, "test -d /proc/@SLEEPER@ && echo REACHED";
+    reads_the_daemons_environment: "sh", All, "tr '\\0' '\\n' < /proc/@DAEMON@/environ | grep -q . && echo REACHED";
+    signals_a_process_of_the_host: "sh", All, "kill -0 @SLEEPER@ && echo REACHED";
+    looks_into_its_first_process: "sh", Root, "for f in environ mem maps fd root/etc cwd/.; do { cat /proc/$PPID/$f || ls /proc/$PPID/$f/; } 2>/dev/null | head -c1 | grep -q . && echo REACHED; done";
+    traces_another_process: "python3", All, "
 import ctypes, os, time
 libc = ctypes.CDLL(None, use_errno=True)
 child = os.fork()
@@ -68,7 +68,7 @@ if child == 0:
 if libc.ptrace(16, child, 0, 0) == 0: print('REACHED', flush=True)
 os.kill(child, 9)
 ";
-    reads_another_processs_memory: "python3", ByAll, "
+    reads_another_processs_memory: "python3", All, "
 import ctypes, os, time
 libc = ctypes.CDLL(None, use_errno=True)
 text = ctypes.create_string_buffer(b'secret'); copy = ctypes.create_string_buffer(6)
@@ -81,31 +81,31 @@ if libc.process_vm_readv(child, ctypes.byref(to), 1, ctypes.byref(from_), 1, 0) 
 os.kill(child, 9)
 ";
     // mounts, roots, namespaces
-    mounts_a_file_system: "python3", ByRoot, "
+    mounts_a_file_system: "python3", Root, "
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
 place = os.environ['HOME'].encode()
 if libc.mount(b'x', place, b'tmpfs', 0, None) == 0:
     print('REACHED'); libc.umount2(place, 2)
 ";
-    makes_its_scripts_writable_again: "python3", ByNobody, "
+    makes_its_scripts_writable_again: "python3", Nobody, "
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.mount(None, b'/repo', None, 32 | 4096, None) == 0: print('REACHED')
 if libc.umount2(b'/proc/sys', 2) == 0: print('REACHED')
 ";
-    opens_a_tree_of_mounts: "python3", ByRoot, "
+    opens_a_tree_of_mounts: "python3", Root, "
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.syscall(428, -100, b'/', 1) >= 0: print('REACHED')
 if libc.syscall(430, b'tmpfs', 0) >= 0: print('REACHED')
 ";
-    makes_a_user_namespace: "python3", ByRoot, "
+    makes_a_user_namespace: "python3", Root, "
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.unshare(0x10000000) == 0: print('REACHED')
 ";
-    clones_into_a_user_namespace: "python3", ByRoot, "
+    clones_into_a_user_namespace: "python3", Root, "
 import ctypes, os, platform
 libc = ctypes.CDLL(None, use_errno=True)
 number = 56 if platform.machine() == 'x86_64' else 220
@@ -113,7 +113,7 @@ made = libc.syscall(number, 0x10000000 | 17, 0, 0, 0, 0)
 if made == 0: os._exit(0)
 if made > 0: print('REACHED')
 ";
-    clones_by_the_newer_call: "python3", ByRoot, "
+    clones_by_the_newer_call: "python3", Root, "
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
 arguments = (ctypes.c_uint64 * 11)(0x10000000, 0, 0, 0, 17)
@@ -121,72 +121,72 @@ made = libc.syscall(435, arguments, 88)
 if made == 0: os._exit(0)
 if made > 0: print('REACHED')
 ";
-    enters_a_namespace: "python3", ByRoot, "
+    enters_a_namespace: "python3", Root, "
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
 for kind in ('uts', 'ipc', 'net'):
     if libc.setns(os.open('/proc/self/ns/' + kind, 0), 0) == 0: print('REACHED')
 ";
-    changes_its_root: "python3", ByRoot, "
+    changes_its_root: "python3", Root, "
 import os
 os.chroot(os.environ['HOME']); print('REACHED')
 ";
-    changes_the_hosts_name: "python3", ByRoot, "
+    changes_the_hosts_name: "python3", Root, "
 import socket
 socket.sethostname(socket.gethostname()); print('REACHED')
 ";
-    knows_the_hosts_name: "sh", ByAll, "test \"$(uname -n)\" != sandbox && echo REACHED";
+    knows_the_hosts_name: "sh", All, "test \"$(uname -n)\" != sandbox && echo REACHED";
     // rights
-    becomes_root: "python3", ByRoot, "
+    becomes_root: "python3", Root, "
 import os
 for become in (os.setuid, os.seteuid, os.setgid):
     try:
         become(0); print('REACHED')
     except OSError: pass
 ";
-    has_a_capability: "sh", ByRoot, "grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status | grep -qv 0000000000000000 && echo REACHED";
-    gains_rights_by_a_program: "sh", ByAll, "grep -q '^NoNewPrivs:.0' /proc/self/status && echo REACHED";
-    makes_a_device: "python3", ByRoot, "
+    has_a_capability: "sh", Root, "grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status | grep -qv 0000000000000000 && echo REACHED";
+    gains_rights_by_a_program: "sh", All, "grep -q '^NoNewPrivs:.0' /proc/self/status && echo REACHED";
+    makes_a_device: "python3", Root, "
 import os, stat
 os.mknod(os.environ['HOME'] + '/null', 0o600 | stat.S_IFCHR, os.makedev(1, 3)); print('REACHED')
 ";
-    finds_a_device_of_the_machine: "sh", ByAll, "cd /dev; for d in *; do case $d in fd|full|null|random|shm|stderr|stdin|stdout|urandom|zero) ;; *) echo REACHED ;; esac; done";
-    changes_the_kernels_settings: "sh", ByRoot, "v=$(cat /proc/sys/vm/swappiness) && echo $v > /proc/sys/vm/swappiness && echo REACHED";
-    reads_the_kernels_log: "python3", ByRoot, "
+    finds_a_device_of_the_machine: "sh", All, "cd /dev; for d in *; do case $d in fd|full|null|random|shm|stderr|stdin|stdout|urandom|zero) ;; *) echo REACHED ;; esac; done";
+    changes_the_kernels_settings: "sh", Root, "v=$(cat /proc/sys/vm/swappiness) && echo $v > /proc/sys/vm/swappiness && echo REACHED";
+    reads_the_kernels_log: "python3", Root, "
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.klogctl(3, ctypes.create_string_buffer(4096), 4096) >= 0: print('REACHED')
 ";
-    sets_the_clock: "python3", ByRoot, "
+    sets_the_clock: "python3", Root, "
 import time
 time.clock_settime(time.CLOCK_REALTIME, time.time()); print('REACHED')
 ";
     // parts of the kernel
-    keeps_a_key_in_the_kernel: "python3", ByAll, "
+    keeps_a_key_in_the_kernel: "python3", All, "
 import ctypes, platform
 libc = ctypes.CDLL(None, use_errno=True)
 number = 248 if platform.machine() == 'x86_64' else 217
 if libc.syscall(number, b'user', b'tenantry-test', b'x', 1, -3) >= 0: print('REACHED')
 ";
-    loads_a_program_into_the_kernel: "python3", ByNobody, "
+    loads_a_program_into_the_kernel: "python3", Nobody, "
 import ctypes, platform
 libc = ctypes.CDLL(None, use_errno=True)
 number = 321 if platform.machine() == 'x86_64' else 280
 attributes = (ctypes.c_uint32 * 32)(2, 4, 4, 1)
 if libc.syscall(number, 0, attributes, 128) >= 0 or ctypes.get_errno() not in (1, 38): print('REACHED')
 ";
-    uses_io_uring: "python3", ByNobody, "
+    uses_io_uring: "python3", Nobody, "
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.syscall(425, 1, ctypes.create_string_buffer(120)) >= 0 or ctypes.get_errno() not in (1, 38): print('REACHED')
 ";
-    handles_its_own_page_faults: "python3", ByNobody, "
+    handles_its_own_page_faults: "python3", Nobody, "
 import ctypes, platform
 libc = ctypes.CDLL(None, use_errno=True)
 number = 323 if platform.machine() == 'x86_64' else 282
 if libc.syscall(number, 1) >= 0: print('REACHED')
 ";
-    counts_the_processors_events: "python3", ByNobody, "
+    counts_the_processors_events: "python3", Nobody, "
 import ctypes, platform
 libc = ctypes.CDLL(None, use_errno=True)
 number = 298 if platform.machine() == 'x86_64' else 241
@@ -194,52 +194,52 @@ attributes = (ctypes.c_uint32 * 32)(1, 128, 0)
 if libc.syscall(number, attributes, 0, -1, -1, 0) >= 0 or ctypes.get_errno() not in (1, 38): print('REACHED')
 ";
     // network
-    connects_to_the_hosts_loopback: "python3", ByAll, "
+    connects_to_the_hosts_loopback: "python3", All, "
 import socket
 print(socket.create_connection(('127.0.0.1', @PORT@), 3).recv(16).decode())
 ";
-    connects_to_an_abstract_socket: "python3", ByAll, "
+    connects_to_an_abstract_socket: "python3", All, "
 import socket
 one = socket.socket(socket.AF_UNIX); one.connect('\\0@ABSTRACT@'); print(one.recv(16).decode())
 ";
-    connects_to_a_socket_of_the_host: "python3", ByAll, "
+    connects_to_a_socket_of_the_host: "python3", All, "
 import socket
 one = socket.socket(socket.AF_UNIX); one.connect('@DIR@/socket'); print(one.recv(16).decode())
 ";
-    sees_the_hosts_interfaces: "sh", ByNobody, "tail -n +3 /proc/net/dev | grep -v '^ *lo:' | grep -q . && echo REACHED; tail -n +2 /proc/net/route | grep -q . && echo REACHED";
-    opens_a_socket_to_the_hypervisor: "python3", ByNobody, "
+    sees_the_hosts_interfaces: "sh", Nobody, "tail -n +3 /proc/net/dev | grep -v '^ *lo:' | grep -q . && echo REACHED; tail -n +2 /proc/net/route | grep -q . && echo REACHED";
+    opens_a_socket_to_the_hypervisor: "python3", Nobody, "
 import socket
 socket.socket(40, socket.SOCK_STREAM); print('REACHED')
 ";
-    opens_a_packet_socket: "python3", ByRoot, "
+    opens_a_packet_socket: "python3", Root, "
 import socket
 socket.socket(socket.AF_PACKET, socket.SOCK_RAW); print('REACHED')
 ";
-    opens_a_netlink_socket: "python3", ByAll, "
+    opens_a_netlink_socket: "python3", All, "
 import socket
 socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0); print('REACHED')
 ";
-    opens_the_kernels_cryptography: "python3", ByNobody, "
+    opens_the_kernels_cryptography: "python3", Nobody, "
 import socket
 socket.socket(38, socket.SOCK_SEQPACKET); print('REACHED')
 ";
-    opens_a_raw_socket: "python3", ByRoot, "
+    opens_a_raw_socket: "python3", Root, "
 import socket
 socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); print('REACHED')
 ";
     // leaks
-    finds_the_daemons_variables: "sh", ByNobody, "env | grep -E '^(CARGO|USER|LOGNAME|SHELL|SSH|RUST)' && echo REACHED";
-    finds_a_descriptor_of_the_daemon: "python3", ByNobody, "
+    finds_the_daemons_variables: "sh", Nobody, "env | grep -E '^(CARGO|USER|LOGNAME|SHELL|SSH|RUST)' && echo REACHED";
+    finds_a_descriptor_of_the_daemon: "python3", Nobody, "
 import os
 for number in os.listdir('/proc/self/fd'):
     try: target = os.readlink('/proc/self/fd/' + number)
     except OSError: continue
     if int(number) > 2 and target != '/run/tenantry/script': print('REACHED', target)
 ";
-    finds_its_control_group: "sh", ByRoot, "grep -q tenantry /proc/self/cgroup && echo REACHED";
-    writes_to_control_groups: "sh", ByRoot, "ls /sys/fs/cgroup | grep -q . && echo REACHED";
-    leaves_a_core: "sh", ByNobody, "ulimit -c unlimited && echo REACHED";
-    runs_on_a_terminal: "sh", ByNobody, "echo x > /dev/tty && echo REACHED";
+    finds_its_control_group: "sh", Root, "grep -q tenantry /proc/self/cgroup && echo REACHED";
+    writes_to_control_groups: "sh", Root, "ls /sys/fs/cgroup | grep -q . && echo REACHED";
+    leaves_a_core: "sh", Nobody, "ulimit -c unlimited && echo REACHED";
+    runs_on_a_terminal: "sh", Nobody, "echo x > /dev/tty && echo REACHED";
 }
 
 /// The interfaces of older processors go round every list of calls by number.
@@ -256,7 +256,7 @@ if libc.syscall(0x40000000 | 39) >= 0: print('REACHED', flush=True)
 call = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
 if call() > 0: print('REACHED', flush=True)
 ";
-    attack("python3", &Shown::ByNobody, script);
+    attack("python3", &Shown::Nobody, script);
 }
 
 /// Two attempts at one time share nothing, also when they are of one tenant.
