@@ -77,7 +77,7 @@ pub(super) struct Inside {
     pub(super) token: Token,
     masks: Arc<dyn Masks>,
     used: Mutex<BTreeSet<String>>,
-    requests: AtomicU32,
+    pub(super) requests: AtomicU32,
     masked: AtomicU32,
     refused: Mutex<BTreeSet<&'static str>>,
     closed: std::sync::atomic::AtomicBool,
@@ -104,7 +104,7 @@ pub struct Delivered {
 }
 
 /// Requests for secrets that one attempt may make.
-const REQUESTS_MAX: u32 = 1_000;
+pub(super) const REQUESTS_MAX: u32 = 1_000;
 /// Values that one attempt may have masked.
 const MASKS_MAX: u32 = 200;
 
@@ -389,7 +389,7 @@ impl Door {
 }
 
 /// Everything that keeps the audit from being written keeps the value back.
-fn from_store(error: StoreError) -> NotGiven {
+pub(super) fn from_store(error: StoreError) -> NotGiven {
     match error {
         StoreError::Stale(_) | StoreError::Denied(_) | StoreError::NotFound => NotGiven::Stale,
         StoreError::Moved { .. }

@@ -9,6 +9,8 @@ mod door;
 mod reach;
 mod request;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub use door::{Broker, Delivered, Door, Given, Masks, NotGiven, Unmaskable};
 pub use reach::{OutOfReach, Wanted, offered};
