@@ -85,23 +85,46 @@ pub fn valid(more: &[(&str, &str)]) -> DesiredState {
     state.unwrap()
 }
 
-/// `RULE LINE:COLUMN message` of every finding.
-pub fn told(found: &[Diagnostic]) -> Vec<String> {
-    found
-        .iter()
-        .map(|finding| {
-            let start = finding.at.span.unwrap_or_default().start;
-            format!("{} {}:{} {}", finding.rule.id, start.line, start.column, finding.message)
-        })
-        .collect()
+/// Checks that these files have exactly one finding: its rule, and the text that it points to (empty for a file).
+#[track_caller]
+pub fn check(files: &[(&str, &str)], rule: &str, at: &str) {
+    check_tree(&tenant_tree(files), rule, at);
 }
 
-/// What is found with these files.
-pub fn findings(more: &[(&str, &str)]) -> Vec<String> {
-    told(&read(&tenant_tree(more), &[]).1)
+/// As [`check`], for a workflow.
+#[track_caller]
+pub fn check_workflow(text: &str, rule: &str, at: &str) {
+    check(&[("workflows/sync.yaml", text)], rule, at);
 }
 
-/// What is found in a workflow.
-pub fn of_workflow(text: &str) -> Vec<String> {
-    findings(&[("workflows/sync.yaml", text)])
+#[track_caller]
+pub fn check_tree(tree: &Tree, rule: &str, at: &str) {
+    let (state, found) = read(tree, &[]);
+    told_once(tree, &found, rule, at);
+    assert_eq!(
+        state.is_none(),
+        found[0].severity == crate::domain::Severity::Error,
+        "only errors take the state"
+    );
+}
+
+/// As [`check`], for the platform's files.
+#[track_caller]
+pub fn check_platform(files: &[(&str, &str)], rule: &str, at: &str) {
+    let tree = platform_tree(files);
+    told_once(&tree, &super::read_platform(&tree).1, rule, at);
+}
+
+#[track_caller]
+fn told_once(tree: &Tree, found: &[Diagnostic], rule: &str, at: &str) {
+    let rules: Vec<_> = found.iter().map(|finding| (finding.rule.id, &finding.message)).collect();
+    assert!(found.len() == 1 && found[0].rule.id == rule, "wanted {rule}, found {rules:?}");
+    let text = found[0].at.span.map_or("", |span| {
+        let text = tree.get(&found[0].at.path).and_then(|entry| entry.content.as_deref());
+        std::str::from_utf8(&text.unwrap_or_default()[span.start.offset..span.end.offset]).unwrap_or_default()
+    });
+    assert_eq!(text, at, "{rule} points to another place");
+    let message = &found[0].message;
+    assert!(!message.ends_with('.') && !message.starts_with(char::is_uppercase), "{message}");
+    assert!(found[0].help.is_some() || rule == "Y001" || rule == "W218", "{rule} says no cure: {message}");
 }

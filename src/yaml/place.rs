@@ -45,10 +45,18 @@ impl<'t> Places<'t> {
         let offset = offset.min(self.text.len());
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines[line - 1]; // the first line starts at 0, so one always precedes
-        let before = &self.text.as_bytes()[start..offset];
+        Position { offset, line, column: 1 + self.index(offset) - self.index(start) }
+    }
+
+    /// How many characters begin before the byte offset. A line may be as long as the text, so it is not walked.
+    fn index(&self, offset: usize) -> usize {
+        if self.marks.is_empty() {
+            return offset;
+        }
+        let mark = self.marks.partition_point(|mark| *mark <= offset).saturating_sub(1);
+        let rest = &self.text.as_bytes()[self.marks[mark]..offset]; // the first mark is 0, so one always precedes
         // Every byte that does not continue a character begins one.
-        let column = 1 + before.iter().filter(|byte| (**byte & 0xC0) != 0x80).count();
-        Position { offset, line, column }
+        mark * STRIDE + rest.iter().filter(|byte| (**byte & 0xC0) != 0x80).count()
     }
 
     pub(super) fn span(&self, start: usize, end: usize) -> Span {

@@ -81,7 +81,11 @@ impl Sight<'_> {
             }
             Err(TemplateError::Expression { cause, .. }) => self.report(&cause, span, found),
             Err(error @ (TemplateError::Unclosed { .. } | TemplateError::TooLong)) => {
-                found.push(rules::BAD_EXPRESSION.at(self.path, Some(span), error.to_string()));
+                found.push(
+                    rules::BAD_EXPRESSION
+                        .at(self.path, Some(span), error.to_string())
+                        .help("write `${{ … }}`"),
+                );
             }
         }
     }
@@ -233,11 +237,11 @@ pub(super) fn check_type(path: &str, value_type: ValueType, value: &Anything, fo
             ValueType::Map => "a mapping",
         };
         let message = format!("expected {wanted}, YAML read {}", value.node.word());
-        let mut finding = rules::ILL_TYPED_VALUE.at(path, Some(value.node.span), message);
-        if value_type == ValueType::String {
-            finding = finding.help("put the value in quotes");
-        }
-        found.push(finding);
+        let finding = rules::ILL_TYPED_VALUE.at(path, Some(value.node.span), message);
+        found.push(finding.help(match value_type {
+            ValueType::String => "put the value in quotes".to_owned(),
+            _ => format!("write {wanted}, or declare another `type`"),
+        }));
     }
 }
 

@@ -131,7 +131,11 @@ fn settings(tree: &Tree, found: &mut Found) -> Option<Settings> {
         return None;
     };
     let Some(bytes) = &entry.content else {
-        found.push(rules::TOO_LARGE.at(SETTINGS, None, "the file has more than 1 MiB"));
+        found.push(
+            rules::TOO_LARGE
+                .at(SETTINGS, None, "the file has more than 1 MiB")
+                .help("remove what it does not need"),
+        );
         return None;
     };
     file::check_private_keys(SETTINGS, entry, found);

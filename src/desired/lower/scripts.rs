@@ -57,7 +57,9 @@ fn compile(
     }
     if let Some(beyond) = written.get(GLOBS_MAX) {
         let message = format!("a list has at most {GLOBS_MAX} globs");
-        found.push(rules::BAD_VALUE.at(path, Some(beyond.span), message));
+        found.push(
+            rules::BAD_VALUE.at(path, Some(beyond.span), message).help("write `**` for a whole directory"),
+        );
     }
     globs
 }

@@ -11,6 +11,7 @@ use crate::domain::{
     VersionId, VersionState, Workflow, WorkflowId,
 };
 use crate::sops::{self, Inspection, LeafState, Recipient, SopsError};
+use crate::yaml;
 
 /// The index by name.
 pub(super) type Lowered = BTreeMap<SecretName, Secret>;
@@ -199,7 +200,11 @@ fn check_file(
         return; // reported where the tree is looked over
     }
     let Some(bytes) = &entry.content else {
-        found.push(rules::TOO_LARGE.at(path, None, format!("the file has {} bytes", entry.size)));
+        found.push(
+            rules::TOO_LARGE
+                .at(path, None, format!("the file has {} bytes", entry.size))
+                .help("a secret is smaller than 1 MiB"),
+        );
         return;
     };
     let inspection = match sops::inspect(bytes) {
@@ -210,6 +215,7 @@ fn check_file(
         }
     };
     check_metadata(path, &inspection, found);
+    check_fields(path, bytes, found);
     check_keys(path, &inspection, settings, found);
     for leaf in &inspection.leaves {
         if matches!(leaf.state, LeafState::PlaintextAllowed | LeafState::PlaintextForbidden) {
@@ -287,6 +293,43 @@ fn check_metadata(path: &str, inspection: &Inspection, found: &mut Found) {
         let message = "the file splits its key among several groups";
         let help = "encrypt it to one group: the tenant's recipients and the recovery key";
         found.push(rules::REFUSED_KEY.at(path, Some(inspection.metadata), message).help(help));
+    }
+}
+
+/// Fields of `sops:` that sops writes. Anything else there would be plaintext that no rule of encryption covers.
+const METADATA: [&str; 19] = [
+    "age",
+    "pgp",
+    "kms",
+    "gcp_kms",
+    "azure_kv",
+    "hc_vault",
+    "hckms",
+    "key_groups",
+    "shamir_threshold",
+    "lastmodified",
+    "mac",
+    "mac_only_encrypted",
+    "unencrypted_suffix",
+    "encrypted_suffix",
+    "unencrypted_regex",
+    "encrypted_regex",
+    "unencrypted_comment_regex",
+    "encrypted_comment_regex",
+    "version",
+];
+
+fn check_fields(path: &str, bytes: &[u8], found: &mut Found) {
+    // It was read by the same reader a moment ago.
+    let Ok(documents) = yaml::parse(bytes, &sops::BUDGET) else { return };
+    let metadata = documents.iter().filter_map(|document| document.root.get("sops"));
+    for (key, _) in metadata.filter_map(yaml::Node::as_mapping).flatten() {
+        if !key.scalar().is_some_and(|name| METADATA.contains(&name)) {
+            let finding = rules::BAD_METADATA
+                .at(path, Some(key.span), "the metadata has a field that sops does not write")
+                .help("take what stands there for leaked, and write the file again");
+            found.push(finding);
+        }
     }
 }
 

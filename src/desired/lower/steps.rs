@@ -291,7 +291,11 @@ impl Body<'_> {
             }
             (None, Some(script)) => {
                 if script.value.0.trim().is_empty() {
-                    found.push(rules::BAD_VALUE.at(path, Some(script.span), "the script is empty"));
+                    found.push(
+                        rules::BAD_VALUE
+                            .at(path, Some(script.span), "the script is empty")
+                            .help("write what it does"),
+                    );
                 }
                 let shell = step.shell.as_ref().map_or_else(Default::default, |shell| shell.value);
                 Some(Work::Inline { shell, text: script.value.0.clone() })
@@ -384,7 +388,7 @@ impl Body<'_> {
         if let Some(attempts) = written.attempts {
             if attempts.value > ATTEMPTS_MAX {
                 let message = format!("a step has at most {ATTEMPTS_MAX} attempts");
-                found.push(rules::BAD_VALUE.at(path, Some(attempts.span), message));
+                found.push(rules::BAD_VALUE.at(path, Some(attempts.span), message).help("write fewer"));
             }
             retry.attempts = attempts.value.min(ATTEMPTS_MAX);
         }
@@ -438,7 +442,9 @@ impl Body<'_> {
             }
             if memory.value < ByteSize::from_mib(4) {
                 let message = "no program starts in less than 4MiB";
-                found.push(rules::BAD_VALUE.at(self.scene.path, Some(memory.span), message));
+                found.push(
+                    rules::BAD_VALUE.at(self.scene.path, Some(memory.span), message).help("write more"),
+                );
             }
             resources.memory = memory.value;
         }
@@ -459,7 +465,7 @@ impl Body<'_> {
         let mut read: Vec<SecretUse> = Vec::new();
         if let Some(beyond) = written.get(ITEMS_MAX) {
             let message = format!("a step has at most {ITEMS_MAX} secrets");
-            found.push(rules::BAD_VALUE.at(path, Some(beyond.span), message));
+            found.push(rules::BAD_VALUE.at(path, Some(beyond.span), message).help("split the step"));
         }
         for used in written.into_iter().take(ITEMS_MAX) {
             let span = used.span;

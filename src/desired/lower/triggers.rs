@@ -115,7 +115,7 @@ pub(super) fn lower(
     }
     if written.schedules.len() > SCHEDULES_MAX {
         let message = format!("a workflow has at most {SCHEDULES_MAX} schedules");
-        found.push(rules::BAD_VALUE.at(scene.path, Some(span), message));
+        found.push(rules::BAD_VALUE.at(scene.path, Some(span), message).help("split the workflow"));
     }
     let mut entries: BTreeMap<String, Span> = BTreeMap::new();
     for schedule in written.schedules.into_iter().take(SCHEDULES_MAX) {

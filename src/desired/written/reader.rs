@@ -41,6 +41,13 @@ impl Reader<'_> {
         &mut self.found[last]
     }
 
+    /// Says how the last finding is cured.
+    pub fn cure(&mut self, help: &str) {
+        if let Some(found) = self.found.last_mut() {
+            found.help = Some(help.to_owned());
+        }
+    }
+
     /// Says what was wanted and how the value was read.
     pub fn wrong_type(&mut self, node: &Node, wanted: &str) {
         let language = self.language.as_str();
@@ -53,13 +60,20 @@ impl Reader<'_> {
             Kind::Scalar { text, .. } if text.chars().count() <= 40 => format!("`{text}` as {}", node.word()),
             _ => node.word().to_owned(),
         };
-        let number = matches!(&node.kind, Kind::Scalar { .. }) && !node.is_null();
+        let quotable = matches!(&node.kind, Kind::Scalar { .. }) && wanted.starts_with("a text");
+        let help = if node.is_null() {
+            "write a value, or remove the field".to_owned()
+        } else if quotable {
+            "put the value in quotes".to_owned()
+        } else if wanted == "a list" {
+            "put it in brackets: `[…]`".to_owned()
+        } else {
+            format!("write {wanted}")
+        };
         let found =
             self.report(&rules::WRONG_TYPE, node.span, format!("expected {wanted}, {language} read {read}"));
         found.label = format!("expected {wanted}");
-        if number && wanted.starts_with("a text") {
-            found.help = Some("put the value in quotes".into());
-        }
+        found.help = Some(help);
     }
 
     /// Reports a plain scalar that other readers take for something else; gives whether it did.

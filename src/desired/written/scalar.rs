@@ -112,14 +112,8 @@ impl Written for bool {
         match (node.core_type(), node.scalar()) {
             (Some(CoreType::Bool), Some(text)) => Some(text.eq_ignore_ascii_case("true")),
             _ => {
-                if node.ambiguous().is_some() || node.core_type() == Some(CoreType::String) {
-                    reader.wrong_type(node, "true or false");
-                    if let Some(found) = reader.found.last_mut() {
-                        found.help = Some("write `true` or `false`, without quotes".into());
-                    }
-                } else {
-                    reader.wrong_type(node, "true or false");
-                }
+                reader.wrong_type(node, "true or false");
+                reader.cure("write `true` or `false`, without quotes");
                 None
             }
         }
@@ -147,6 +141,7 @@ fn whole(node: &Node, least: i64, most: i64, reader: &mut Reader<'_>) -> Option<
                 node.span,
                 format!("`{text}` is not between {least} and {most}"),
             );
+            reader.cure("write a number within these bounds");
             None
         }
     }
@@ -223,6 +218,7 @@ impl Written for Processors {
                     node.span,
                     "the number of processors is not between 0.01 and 256",
                 );
+                reader.cure("write for instance 1 or 0.5");
                 None
             }
         }
@@ -241,6 +237,7 @@ impl Written for Length {
         match written.parse() {
             Ok(length) if length == Length::from_millis(0) => {
                 reader.report(&rules::BAD_VALUE, node.span, "a length of time cannot be zero");
+                reader.cure("write a longer one, or remove the field");
                 None
             }
             Ok(length) => Some(length),
@@ -251,6 +248,7 @@ impl Written for Length {
             }
             Err(error) => {
                 reader.report(&rules::BAD_VALUE, node.span, error.to_string());
+                reader.cure("write for instance 30s, 10m or 6h");
                 None
             }
         }
@@ -275,6 +273,7 @@ impl Written for ByteSize {
             }
             Err(error) => {
                 reader.report(&rules::BAD_VALUE, node.span, error.to_string());
+                reader.cure("write for instance 512MiB or 2GiB");
                 None
             }
         }
@@ -300,6 +299,7 @@ impl Written for Timestamp {
         } else {
             let message = format!("`{written}` is not a time such as 2026-11-23T14:00:00Z");
             reader.report(&rules::BAD_VALUE, node.span, message);
+            reader.cure("write day, `T`, time and zone; `Z` is UTC");
         }
         None
     }
@@ -317,14 +317,16 @@ impl Written for HostPort {
             Err(error) => {
                 let lower = written.to_lowercase();
                 let help = match &error {
-                    HostPortError::NoPort(_) => None,
+                    HostPortError::NoPort(_) => {
+                        Some("the port says which service is meant: 443 for https".into())
+                    }
                     HostPortError::Malformed(_) if written.contains('*') => {
                         Some("hosts are known from the commit alone: write each one out".to_owned())
                     }
                     HostPortError::Malformed(_) if lower.parse::<HostPort>().is_ok() => {
                         Some(format!("write `{lower}`"))
                     }
-                    HostPortError::Malformed(_) => None,
+                    HostPortError::Malformed(_) => Some("write a name in lower case and a port".into()),
                 };
                 reader.report(&rules::BAD_VALUE, node.span, error.to_string()).help = help;
                 None
@@ -538,6 +540,7 @@ fn json_of(node: &Node, reader: &mut Reader<'_>) -> Option<Value> {
                     None => {
                         let message = format!("`{text}` is not a finite number");
                         reader.report(&rules::BAD_VALUE, node.span, message);
+                        reader.cure("put it in quotes");
                         None
                     }
                 },

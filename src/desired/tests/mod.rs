@@ -1,5 +1,9 @@
 //! What is read from files that are in order.
 
+mod families;
+mod hostile;
+mod secret_files;
+
 use super::fixture::{self, valid};
 use crate::domain::{OnLimit, Role, TenantSettings, Waits, Work, Workflow};
 
