@@ -128,3 +128,15 @@ fn told_once(tree: &Tree, found: &[Diagnostic], rule: &str, at: &str) {
     assert!(!message.ends_with('.') && !message.starts_with(char::is_uppercase), "{message}");
     assert!(found[0].help.is_some() || rule == "Y001" || rule == "W218", "{rule} says no cure: {message}");
 }
+
+/// `RULE LINE:COLUMN message` of every finding in a workflow.
+pub fn of_workflow(text: &str) -> Vec<String> {
+    read(&tenant_tree(&[("workflows/sync.yaml", text)]), &[])
+        .1
+        .iter()
+        .map(|finding| {
+            let start = finding.at.span.unwrap_or_default().start;
+            format!("{} {}:{} {}", finding.rule.id, start.line, start.column, finding.message)
+        })
+        .collect()
+}
