@@ -80,6 +80,10 @@ impl LocalExecutor {
         if !helper.is_alive() {
             tracing::warn!("the sandbox helper has died and is started again");
             *helper = Arc::new(Helper::start(&self.settings).await?.0);
+            // What the dead one left is empty, since its steps died with it, but it is still there.
+            if let Err(error) = helper.sweep().await {
+                tracing::warn!(%error, "control groups of the dead helper are left");
+            }
         }
         Ok(Arc::clone(&helper))
     }

@@ -71,6 +71,22 @@ fn wait_until_dead(mark: &str) {
     }
 }
 
+/// Removes what a killed process left, as the next daemon does.
+fn sweep(instance: &str, tier: Tier) {
+    block_on(async {
+        let settings = Settings { instance: instance.to_owned(), ..settings(tier) };
+        LocalExecutor::open(settings).await.unwrap().recover().await.unwrap();
+    });
+    assert_eq!(groups_of(instance), "");
+}
+
+/// The control groups of an instance.
+fn groups_of(instance: &str) -> String {
+    let name = format!("tenantry-{instance}");
+    let found = Command::new("find").args(["/sys/fs/cgroup", "-name", &name]).output().unwrap();
+    String::from_utf8_lossy(&found.stdout).into_owned()
+}
+
 /// Ids of the processes that are children of `parent`.
 fn children_of(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -99,11 +115,13 @@ fn a_killed_daemon_takes_its_steps_with_it() {
             continue;
         }
         let mark = format!("61{number}.{}", std::process::id());
-        let mut daemon = daemon(&format!("crash-{number}-{}", std::process::id()), tier, &mark);
+        let instance = format!("crash-{number}-{}", std::process::id());
+        let mut daemon = daemon(&instance, tier, &mark);
         assert_eq!(alive(&mark), 6);
         daemon.kill().unwrap();
         daemon.wait().unwrap();
         wait_until_dead(&mark);
+        sweep(&instance, tier);
     }
 }
 
@@ -114,13 +132,15 @@ fn a_killed_helper_takes_its_steps_with_it() {
             continue;
         }
         let mark = format!("62{number}.{}", std::process::id());
-        let mut daemon = daemon(&format!("helper-{number}-{}", std::process::id()), tier, &mark);
+        let instance = format!("helper-{number}-{}", std::process::id());
+        let mut daemon = daemon(&instance, tier, &mark);
         for helper in children_of(daemon.id()) {
             kill(helper);
         }
         wait_until_dead(&mark);
         daemon.kill().unwrap();
         daemon.wait().unwrap();
+        sweep(&instance, tier);
     }
 }
 
@@ -146,11 +166,7 @@ fn both_killed_at_once_leave_nothing_and_the_next_daemon_removes_the_rest() {
         assert_eq!(executor.recover().await.unwrap(), 0, "a second time there is nothing");
         assert!(run(&executor, spec("true")).await.ended.exit.succeeded());
     });
-    let groups = Command::new("find")
-        .args(["/sys/fs/cgroup", "-name", &format!("tenantry-{instance}")])
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&groups.stdout), "", "its control groups are gone with it");
+    assert_eq!(groups_of(&instance), "", "its control groups are gone with it");
 }
 
 #[test]
