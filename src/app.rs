@@ -7,6 +7,7 @@
     reason = "the one place where clock, ids and places of the process are read"
 )]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,10 @@ use tokio::task::JoinSet;
 use crate::api::{self, Health, ListenError};
 use crate::authz::{self, Facts, action};
 use crate::broker::Broker;
-use crate::domain::{Actor, Clock, FreshIds, Length, Tier, Timestamp, digest_of};
+use crate::desired;
+use crate::domain::{
+    Actor, Clock, FreshIds, Length, Platform, Revision, TenantId, Tier, Timestamp, digest_of,
+};
 use crate::execute::{self, LeaseError, StoreLeases, Worker};
 use crate::login::{Trust, TrustError};
 use crate::queue::Keeper;
@@ -381,6 +385,73 @@ impl App {
             })),
         }
     }
+}
+
+/// What looks at a data directory while no daemon runs there. Nothing that needs the loop is done.
+///
+/// The directory is taken for as long as it is looked at, so that reading is audited; where somebody else has it,
+/// the database is opened to read and what has to be audited is refused.
+///
+/// # Errors
+/// [`AppError::Store`] if there is no database, or one that has to be migrated first.
+pub async fn look(data: &Path) -> Result<api::Ports, AppError> {
+    let clock: Clock = Arc::new(now);
+    let reading = SqliteStore::open_to_read(data, Arc::clone(&clock)).await?;
+    let store: Arc<dyn Store> = match SqliteStore::open(data, Arc::clone(&clock)).await {
+        Ok(store) => {
+            reading.close().await;
+            Arc::new(store)
+        }
+        Err(_) => Arc::new(reading),
+    };
+    Ok(api::Ports {
+        store,
+        logs: Arc::new(LocalLogs::new(data)),
+        clock,
+        ids: Arc::new(fresh_id),
+        trust: Arc::new(Trust::read(data)?),
+        wake: None,
+    })
+}
+
+/// What a repository has, as a machine sees it that is to serve it.
+pub struct Survey {
+    /// The address.
+    pub address: String,
+    /// The head of its branch.
+    pub revision: Revision,
+    /// What binds all tenants; `None` where it does not pass validation.
+    pub platform: Option<Platform>,
+    /// Its tenants, with the recipients that each valid one names.
+    pub tenants: BTreeMap<TenantId, Vec<String>>,
+}
+
+/// Makes the data directory of a repository and reads its head.
+///
+/// # Errors
+/// [`AppError`].
+pub async fn survey(repo: &str, data: &Path) -> Result<Survey, AppError> {
+    let remote: Remote = repo.parse()?;
+    make_private(data)?;
+    remember_repository(data, &remote)?;
+    let credential = Some(data.join("credentials/git")).filter(|path| path.exists());
+    let on = |branch: &str| FetchSettings { credential: credential.clone(), ..FetchSettings::branch(branch) };
+    let branch = default_branch(&remote, &on("main")).await?.unwrap_or_else(|| "main".to_owned());
+    let source = GitSource::open(remote.clone(), on(&branch), &data.join("mirror.git"))?;
+    let revision = source.fetch().await?;
+    let listing = source.listing(&revision).await?;
+    let shared = source.platform_tree(&revision).await?;
+    let (platform, _) = desired::read_platform(&shared);
+    let mut tenants = BTreeMap::new();
+    for tenant in listing.tenants.keys() {
+        let tree = source.tenant_tree(&revision, tenant).await?;
+        let state = platform
+            .as_ref()
+            .and_then(|platform| desired::read(platform, &listing, &shared, &tree, tenant).0);
+        let recipients = state.map(|desired| desired.state.settings.recipients).unwrap_or_default();
+        tenants.insert(tenant.clone(), recipients);
+    }
+    Ok(Survey { address: remote.as_str().to_owned(), revision, platform, tenants })
 }
 
 /// The time of this machine; the store makes it run forward only.

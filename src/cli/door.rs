@@ -45,7 +45,6 @@ pub struct Door {
 
 enum End {
     Daemon(Client),
-    #[expect(dead_code, reason = "waits for the store that can be opened to read")]
     Here(Router),
 }
 
@@ -73,7 +72,12 @@ impl Door {
         if client.is_up().await {
             return Ok(Self { end: End::Daemon(client), wanted: reach.wanted.clone() });
         }
-        Err(crate::client::ClientError::NoDaemon { data: data.clone() }.into())
+        let ports = crate::app::look(data).await.map_err(Ending::could_not)?;
+        anstream::eprintln!("no daemon runs; reading the store in `{}`", data.display());
+        let ids = ports.ids.clone();
+        let uid = rustix::process::geteuid().as_raw();
+        let router = crate::api::in_process(crate::api::router(ports), uid, ids);
+        Ok(Self { end: End::Here(router), wanted: reach.wanted.clone() })
     }
 
     /// Whether a daemon answers.

@@ -20,6 +20,7 @@ pub mod scaffold;
 pub mod schema;
 pub mod secrets;
 mod serve;
+mod server;
 mod steering;
 pub mod validate;
 
@@ -49,6 +50,7 @@ In a repository, without a daemon:
   explain     Prints the page of a rule
   schema      Prints JSON Schemas for editors
   plan        Shows what a merge would do
+  server      Makes the data directory of a machine that is to serve a repository
   secrets     Makes, lists, rotates, revokes and decrypts secrets
   doctor      Says what this machine can and cannot do, each gap with its cure
 
@@ -109,6 +111,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Shows what a merge would do
     Plan(planning::PlanArgs),
+    /// Makes the data directory of a machine that is to serve a repository
+    Server(server::ServerArgs),
     /// Makes, lists, rotates, revokes and decrypts secrets
     Secrets(secrets::SecretsArgs),
     /// Says what this machine can and cannot do, each gap with its cure
@@ -194,6 +198,7 @@ fn run(command: Command) -> ExitCode {
         Command::Explain(args) => finish(explain::run(&args)),
         Command::Schema(args) => finish(schema::run(&args)),
         Command::Plan(args) => finish(planning::run(&args)),
+        Command::Server(args) => asking(server::run(&args)),
         Command::Secrets(args) => run_secrets(&args),
         Command::Doctor(args) => asking(doctor::run(&args)),
         Command::Reconcile(args) => serve::reconcile(&args),

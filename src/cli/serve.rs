@@ -1,5 +1,6 @@
 //! `serve` and `reconcile`: the loop as a daemon, and one pass of it.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use super::ending::with_causes;
 use super::page::{self, Format};
 use super::{Ending, finish};
 use crate::app::{App, AppError, Regions, Settings};
-use crate::client::Question;
+use crate::client::{Client, Question};
 use crate::domain::{Length, Outcome, Severity, Status, StatusRow, TenantId};
 use crate::observe::{LogFormat, start_logging};
 use crate::reconcile::Pass;
@@ -144,7 +145,7 @@ impl AppArgs {
 }
 
 /// A directory as it will still be found from another working directory; an address stays as it is.
-fn absolute(repo: &str) -> String {
+pub(super) fn absolute(repo: &str) -> String {
     match std::fs::canonicalize(repo) {
         Ok(path) => path.display().to_string(),
         Err(_) => repo.to_owned(),
@@ -194,9 +195,12 @@ pub fn reconcile(args: &ReconcileArgs) -> ExitCode {
     };
     let settings = args.app.settings(repo, data);
     with_runtime(async move {
+        if Client::at(&settings.data).is_up().await {
+            return ask(args).await;
+        }
         let app = App::open(settings).await.map_err(ending)?;
         let before = crate::app::now();
-        let pass = app.pass().await.map_err(ending)?;
+        let mut pass = app.pass().await.map_err(ending)?;
         if args.wait {
             if let Some(refusal) = app.refusal() {
                 anstream::eprintln!("warning: steps are refused on this machine: {refusal}");
@@ -204,6 +208,11 @@ pub fn reconcile(args: &ReconcileArgs) -> ExitCode {
             app.work_until_idle().await.map_err(ending)?;
         }
         let runs = app.runs_since(before).await.map_err(ending)?;
+        // A tenant that nothing changed for may still wait for somebody: the exit code answers for it too.
+        let heads = app.store().tenants().await.map_err(Ending::could_not)?;
+        let known: BTreeSet<_> = pass.looked_at.iter().filter_map(|row| row.tenant.clone()).collect();
+        let waiting = heads.iter().filter(|head| !head.removed && !known.contains(&head.tenant));
+        pass.looked_at.extend(waiting.map(|head| head.status.clone()).filter(is_wrong));
         app.close().await;
         show(&pass, &runs, args.format);
         ended(&pass, &runs, args.fail_on)
@@ -227,17 +236,19 @@ async fn ask(args: &ReconcileArgs) -> Result<(), Ending> {
     Ok(())
 }
 
+/// Whether somebody or something has to come first.
+fn is_wrong(row: &StatusRow) -> bool {
+    matches!(row.status, Status::Invalid | Status::Unverified | Status::Held | Status::Failed)
+}
+
 /// The exit code answers for tenants; runs count only when asked.
 fn ended(pass: &Pass, runs: &[RunRecord], fail_on: Option<FailOn>) -> Result<(), Ending> {
     if pass.revision.is_none() {
         let message = pass.source.message.clone().unwrap_or_else(|| "the repository cannot be read".into());
         return Err(Ending::CouldNot(message));
     }
-    let wrong = |row: &StatusRow| {
-        matches!(row.status, Status::Invalid | Status::Unverified | Status::Held | Status::Failed)
-    };
     let rows = pass.platform.iter().chain(&pass.looked_at);
-    if rows.clone().any(wrong) || pass.source.held.is_some() {
+    if rows.clone().any(is_wrong) || pass.source.held.is_some() {
         return Err(Ending::Quiet(1));
     }
     let failed =
