@@ -272,7 +272,8 @@ fn place<'a>(mount: &'a str, version: Version, path: &str) -> Option<(PathBuf, &
     let (root, point) = (before.next()?, before.next()?);
     // A container often sees only its own part of the hierarchy mounted.
     let below = Path::new(path).strip_prefix(root).or_else(|_| Path::new(path).strip_prefix("/")).ok()?;
-    Some((Path::new(point).join(below), options))
+    // Component by component, so that no slash stands at the end of a mount point itself.
+    Some((Path::new(point).components().chain(below.components()).collect(), options))
 }
 
 fn controller(name: &str) -> Option<Controller> {
