@@ -273,17 +273,20 @@ impl App {
     pub async fn work_until_idle(&self) -> Result<(), AppError> {
         let Some(worker) = self.worker() else { return Ok(()) };
         let mut keeper = self.keeper();
+        let mut quiet = false;
         loop {
-            worker.until_idle().await?;
             let started = keeper.pass().await?.started;
+            worker.until_idle().await?;
             let now = (self.clock)();
             match self.store.wake(100, now).await? {
                 // A retry or a timeout of a run that goes on; schedules of later are left.
                 Some(next) if next.since(now) <= RETRY_WAIT_MAX => {
+                    quiet = false;
                     tokio::time::sleep(next.since(now).to_std().max(Duration::from_millis(10))).await;
                 }
-                _ if started.is_empty() => return Ok(()),
-                _ => {}
+                // What this look at the clock has just queued is run by the next turn.
+                _ if quiet && started.is_empty() => return Ok(()),
+                _ => quiet = true,
             }
         }
     }
@@ -389,20 +392,21 @@ impl App {
 
 /// What looks at a data directory while no daemon runs there. Nothing that needs the loop is done.
 ///
-/// The directory is taken for as long as it is looked at, so that reading is audited; where somebody else has it,
-/// the database is opened to read and what has to be audited is refused.
+/// `audited` takes the directory for as long as it is looked at, since what scripts wrote is shown only once that is
+/// recorded; where somebody else has it, that is refused. Everything else leaves the directory to a daemon that starts
+/// meanwhile.
 ///
 /// # Errors
 /// [`AppError::Store`] if there is no database, or one that has to be migrated first.
-pub async fn look(data: &Path) -> Result<api::Ports, AppError> {
+pub async fn look(data: &Path, audited: bool) -> Result<api::Ports, AppError> {
     let clock: Clock = Arc::new(now);
     let reading = SqliteStore::open_to_read(data, Arc::clone(&clock)).await?;
-    let store: Arc<dyn Store> = match SqliteStore::open(data, Arc::clone(&clock)).await {
-        Ok(store) => {
+    let store: Arc<dyn Store> = match audited {
+        true => {
             reading.close().await;
-            Arc::new(store)
+            Arc::new(SqliteStore::open(data, Arc::clone(&clock)).await?)
         }
-        Err(_) => Arc::new(reading),
+        false => Arc::new(reading),
     };
     Ok(api::Ports {
         store,

@@ -215,7 +215,11 @@ impl Session {
             reason = format!("{reason}; {missed} more like it before");
         }
         let entry = self.entry(tenant, &format!("{}.denied", refusal.action), resource, &reason);
-        Ok(self.ports().store.append_audit(AuditEntry { allowed: false, ..entry }).await?)
+        // A no needs no record to be a no: where none can be written, it stands in the log alone.
+        if let Err(error) = self.ports().store.append_audit(AuditEntry { allowed: false, ..entry }).await {
+            tracing::warn!(%error, action = refusal.action, "a denial could not be recorded");
+        }
+        Ok(())
     }
 
     /// Records that somebody reads a run's output, once per person, run and hour, before the first byte.

@@ -67,12 +67,24 @@ impl Door {
     /// # Errors
     /// Could not, when there is neither.
     pub async fn to_look(reach: &ReachArgs) -> Result<Self, Ending> {
+        Self::looking(reach, false).await
+    }
+
+    /// The same for what is recorded before it is shown.
+    ///
+    /// # Errors
+    /// Could not, when there is neither, or when another process has the store.
+    pub async fn to_look_audited(reach: &ReachArgs) -> Result<Self, Ending> {
+        Self::looking(reach, true).await
+    }
+
+    async fn looking(reach: &ReachArgs, audited: bool) -> Result<Self, Ending> {
         let data = reach.data()?;
         let client = Client::at(data);
         if client.is_up().await {
             return Ok(Self { end: End::Daemon(client), wanted: reach.wanted.clone() });
         }
-        let ports = crate::app::look(data).await.map_err(Ending::could_not)?;
+        let ports = crate::app::look(data, audited).await.map_err(Ending::could_not)?;
         anstream::eprintln!("no daemon runs; reading the store in `{}`", data.display());
         let ids = ports.ids.clone();
         let uid = rustix::process::geteuid().as_raw();

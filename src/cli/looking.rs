@@ -312,7 +312,7 @@ pub struct LogsArgs {
 /// # Errors
 /// [`Ending`].
 pub async fn logs(args: &LogsArgs) -> Result<(), Ending> {
-    let door = Door::to_look(&args.reach).await?;
+    let door = Door::to_look_audited(&args.reach).await?;
     let chosen = naming::resolve(&door, &args.run, false).await?;
     let mut target = format!(
         "/api/v1/tenants/{}/runs/{}/logs?follow={}",

@@ -15,7 +15,7 @@ use super::page::{self, Format};
 use super::{Ending, finish};
 use crate::app::{App, AppError, Regions, Settings};
 use crate::client::{Client, Question};
-use crate::domain::{Length, Outcome, Severity, Status, StatusRow, TenantId};
+use crate::domain::{Length, Outcome, Severity, Status, StatusRow, TenantId, Timestamp};
 use crate::observe::{LogFormat, start_logging};
 use crate::reconcile::Pass;
 use crate::record::RunRecord;
@@ -214,7 +214,7 @@ pub fn reconcile(args: &ReconcileArgs) -> ExitCode {
         let waiting = heads.iter().filter(|head| !head.removed && !known.contains(&head.tenant));
         pass.looked_at.extend(waiting.map(|head| head.status.clone()).filter(is_wrong));
         app.close().await;
-        show(&pass, &runs, args.format);
+        show(&pass, &runs, before, args.format);
         ended(&pass, &runs, args.fail_on)
     })
 }
@@ -259,7 +259,7 @@ fn ended(pass: &Pass, runs: &[RunRecord], fail_on: Option<FailOn>) -> Result<(),
     Ok(())
 }
 
-fn show(pass: &Pass, runs: &[RunRecord], format: Format) {
+fn show(pass: &Pass, runs: &[RunRecord], since: Timestamp, format: Format) {
     if format == Format::Json {
         page::json(&json!({
             "schema": "tenantry.reconcile/1",
@@ -277,7 +277,7 @@ fn show(pass: &Pass, runs: &[RunRecord], format: Format) {
         page::line(&format!("{} is at {}", revision.branch, revision.commit.short()));
     }
     let rows: Vec<&StatusRow> =
-        pass.platform.iter().filter(|row| row.status != Status::Unchanged).chain(&pass.looked_at).collect();
+        pass.platform.iter().filter(|row| row.at >= since).chain(&pass.looked_at).collect();
     if rows.is_empty() {
         page::line("nothing has changed");
     }

@@ -14,7 +14,7 @@ use super::StoreError;
 const KEY_BYTES: usize = 32;
 
 /// The name of the database in the data directory.
-const DATABASE: &str = "tenantry.sqlite";
+const DATABASE: &str = "tenantry.db";
 /// The ledger, beside the database.
 const LEDGER: &str = "ledger";
 

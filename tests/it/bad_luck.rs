@@ -113,16 +113,21 @@ fn a_name_that_is_not_utf_8_is_refused() {
 }
 
 #[test]
-fn a_tenant_that_vanishes_is_disabled_and_its_runs_stay() {
+fn a_tenant_that_vanishes_is_disabled_and_returns_as_a_new_one() {
     let bench = two_tenants();
     bench.commit("good");
     bench.reconcile().ok();
     fs::remove_dir_all(bench.repo().join("tenants/acme")).unwrap();
     bench.commit("acme leaves");
     bench.reconcile();
-    assert_eq!(bench.runs("acme").len(), 1, "runs are never removed by Git");
-    bench.run(&["start", "acme/hello", "--as", "bob"]).exits(1);
+    // What nobody may view does not exist; its audit, which Git never removes, is kept in the store.
+    bench.run(&["runs", "acme"]).exits(1).says("no such tenant");
     assert_eq!(bench.status("globex")["status"], "applied");
+    // A name that returns is a new tenant, in which nothing of the old one is seen.
+    bench.git(&["revert", "--no-edit", "HEAD"]);
+    bench.reconcile().ok();
+    let runs = bench.runs("acme");
+    assert_eq!(runs.len(), 1, "the run of the new tenant's first apply alone: {runs:#?}");
 }
 
 #[test]
@@ -192,8 +197,12 @@ fn a_database_from_a_newer_version_is_refused_and_left_alone() {
     let database = bench.data().join("tenantry.db");
     let python = "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); \
                   c.execute(\"INSERT INTO schema_version (number, program) VALUES (9999, 'later')\"); c.commit()";
-    let done = Command::new("python3").args(["-c", python]).arg(&database).status().unwrap();
-    assert!(done.success(), "python3 is needed: install the package python3");
+    let done = Command::new("python3")
+        .args(["-c", python])
+        .arg(&database)
+        .output()
+        .expect("install the package python3");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     bench.reconcile().exits(3).says("newer");
 }
 
@@ -221,5 +230,5 @@ fn another_change_control_than_open_is_refused_with_a_sentence() {
     );
     bench.commit("signed");
     bench.reconcile().exits(1).says("open");
-    assert!(bench.runs("acme").is_empty(), "nothing is applied in a mode that is not judged yet");
+    bench.run(&["runs", "acme"]).exits(1).says("no such tenant");
 }

@@ -10,9 +10,10 @@ fn kills() -> u32 {
     std::env::var("TENANTRY_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50)
 }
 
-/// A repeatable spread of waits: the golden-ratio sequence over 5 to 600 ms, which visits all of it evenly.
+/// A repeatable spread of waits over 50 to 1,250 ms, which visits all of it evenly: from before the daemon stands to
+/// after its runs are over.
 fn wait_before(kill: u32) -> Duration {
-    Duration::from_millis(5 + (u64::from(kill) * 368) % 595)
+    Duration::from_millis(50 + (u64::from(kill) * 741) % 1200)
 }
 
 #[test]
@@ -24,7 +25,10 @@ fn a_daemon_killed_at_any_moment_loses_nothing_and_repeats_nothing() {
         "tenants/acme/workflows/tick.yaml",
         "on: { commit: { first: true, each: true } }\nsteps:\n  one: { run: scripts/nap.sh }\n  two: { run: scripts/nap.sh }\n",
     );
-    let mut commits = Vec::new();
+    bench.write("tenants/acme/scripts/nap.sh", &format!("#!/bin/sh\nsleep {nap}\n"));
+    let mut commits = vec![bench.commit("first")];
+    // The first apply makes the base from which every later commit is applied on its own.
+    bench.reconcile().ok();
     for kill in 0..kills() {
         bench.write(
             "tenants/acme/scripts/nap.sh",
@@ -71,8 +75,9 @@ fn a_daemon_killed_at_any_moment_loses_nothing_and_repeats_nothing() {
     for commit in &commits {
         assert_eq!(by_commit.get(commit.as_str()), Some(&1), "commit {commit} made one run");
     }
-    let records = bench.run(&["audit", "acme", "--format", "json"]).ok().json();
-    let applied = records["records"].as_array().unwrap().iter().filter(|r| r["action"] == "tenant.applied");
+    let export = bench.run(&["audit", "acme", "--export"]).ok().out;
+    let records = export.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let applied = records.filter(|record| record["action"] == "tenant.applied");
     assert_eq!(applied.count(), commits.len(), "one audit entry an apply");
     until(5, "nothing is left alive", || processes_with(&nap).is_empty().then_some(()));
 }

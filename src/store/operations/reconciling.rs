@@ -182,9 +182,15 @@ pub(in crate::store) async fn set_platform_status(
 
 pub(in crate::store) async fn set_source(
     rows: &mut dyn Rows,
-    row: SourceRow,
+    mut row: SourceRow,
     audit: Vec<AuditEntry>,
 ) -> Found<()> {
+    // A release that came while a pass was under way outlives the row which that pass writes.
+    let before: Option<SourceRow> = document(rows, Document::Source).await?;
+    let released = before.and_then(|before| before.released);
+    if row.released.is_none() && row.held.is_some() && row.held == released {
+        row.released = released;
+    }
     rows.put_document(Document::Source, &to_json(&row)?).await?;
     audit_platform(rows, &audit).await
 }

@@ -412,7 +412,7 @@ fn behind(path: &Path, tenant: &TenantId, ledger: u64, database: u64) -> StoreEr
     StoreError::Unavailable {
         message: format!(
             "the database in `{shown}` is older than its ledger: of tenant `{tenant}` the ledger knows apply \
-             {ledger}, the database {database}; restore a newer backup, or delete `{shown}/tenantry.sqlite*` \
+             {ledger}, the database {database}; restore a newer backup, or delete `{shown}/tenantry.db*` \
              and reconcile, which rebuilds it from Git and the ledger"
         ),
         source: None,

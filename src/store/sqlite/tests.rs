@@ -178,7 +178,7 @@ async fn a_file_that_is_no_database_is_refused() {
     #[expect(clippy::disallowed_methods, reason = "makes the file that is none")]
     std::fs::write(&file, "not a database, however long it is ".repeat(100)).unwrap();
     let refusal = refusal_of(directory.path()).await;
-    assert!(refusal.contains("damaged") && refusal.contains("tenantry.sqlite"), "{refusal}");
+    assert!(refusal.contains("damaged") && refusal.contains("tenantry.db"), "{refusal}");
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn what_moves_one_way_outlives_the_database() {
     let before = actual(&store, "acme").await;
     store.close().await;
     for suffix in ["", "-wal", "-shm"] {
-        let file = directory.path().join(format!("tenantry.sqlite{suffix}"));
+        let file = directory.path().join(format!("tenantry.db{suffix}"));
         #[expect(clippy::disallowed_methods, reason = "deletes the database, as its cure says")]
         let _ = std::fs::remove_file(file);
     }
@@ -262,7 +262,7 @@ async fn a_database_behind_its_ledger_is_refused() {
     {
         std::fs::copy(&old, directory::database(directory.path())).unwrap();
         for suffix in ["-wal", "-shm"] {
-            let _ = std::fs::remove_file(directory.path().join(format!("tenantry.sqlite{suffix}")));
+            let _ = std::fs::remove_file(directory.path().join(format!("tenantry.db{suffix}")));
         }
     }
     let refusal = refusal_of(directory.path()).await;
