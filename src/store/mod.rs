@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod differential;
 mod directory;
 mod failpoint;

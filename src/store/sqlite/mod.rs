@@ -258,23 +258,19 @@ impl Engine for SqliteStore {
         result
     }
     async fn heads(&self) -> Found<Arc<[TenantHead]>> {
-        let stale = {
-            let mut heads = lock(&self.shared.heads);
+        if let Some(list) = &lock(&self.shared.heads).list {
+            return Ok(Arc::clone(list));
+        }
+        let _refresh = self.shared.refresh.lock().await;
+        let (stale, loaded) = {
+            let heads = lock(&self.shared.heads);
             if let Some(list) = &heads.list {
                 return Ok(Arc::clone(list));
             }
-            let stale: Vec<TenantId> = std::mem::take(&mut heads.stale).into_iter().collect();
-            heads.loaded.then_some(stale)
+            (heads.stale.clone(), heads.loaded)
         };
-        let read = self.read_heads(stale.clone()).await;
+        let read = self.read_heads(loaded.then(|| stale.keys().cloned().collect())).await?;
         let mut heads = lock(&self.shared.heads);
-        let read = match read {
-            Ok(read) => read,
-            Err(error) => {
-                heads.stale.extend(stale.into_iter().flatten());
-                return Err(error);
-            }
-        };
         for (name, head) in read {
             match head {
                 Some(head) => heads.known.insert(name, head),
@@ -282,8 +278,9 @@ impl Engine for SqliteStore {
             };
         }
         heads.loaded = true;
+        heads.settle(&stale);
         let list: Arc<[TenantHead]> = heads.known.values().cloned().collect();
-        // What changed meanwhile is stale again, and read the next time.
+        // What changed meanwhile is read the next time.
         if heads.stale.is_empty() {
             heads.list = Some(Arc::clone(&list));
         }

@@ -1,6 +1,6 @@
 //! What the writer and the readers share: the key of the MACs, the clock, and what was read before.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,15 +27,34 @@ pub(super) struct Shared {
     states: Mutex<HashMap<Scope, (i64, Arc<ActualState>)>>,
     pins: Mutex<HashMap<RunKey, Arc<RunPins>>>,
     pub(super) heads: Mutex<Heads>,
+    /// Held by whoever brings the heads up to date, so that an older reading never comes after a newer one.
+    pub(super) refresh: tokio::sync::Mutex<()>,
 }
 
 /// The list of tenants as last read, and what of it has changed since.
 #[derive(Default)]
 pub(super) struct Heads {
-    pub(super) known: std::collections::BTreeMap<TenantId, TenantHead>,
-    pub(super) stale: BTreeSet<TenantId>,
+    pub(super) known: BTreeMap<TenantId, TenantHead>,
+    /// What has changed, each with the number of its last change.
+    pub(super) stale: BTreeMap<TenantId, u64>,
+    changes: u64,
     pub(super) list: Option<Arc<[TenantHead]>>,
     pub(super) loaded: bool,
+}
+
+impl Heads {
+    /// Notes that tenants have changed.
+    pub(super) fn touch(&mut self, tenants: BTreeSet<TenantId>) {
+        for tenant in tenants {
+            self.changes += 1;
+            self.stale.insert(tenant, self.changes);
+            self.list = None;
+        }
+    }
+    /// Forgets changes that were read, unless another came since.
+    pub(super) fn settle(&mut self, read: &BTreeMap<TenantId, u64>) {
+        self.stale.retain(|tenant, change| read.get(tenant) != Some(change));
+    }
 }
 
 /// What a poisoned lock guards is whole: nothing here panics while it is half changed.
@@ -53,6 +72,7 @@ impl Shared {
             states: Mutex::default(),
             pins: Mutex::default(),
             heads: Mutex::default(),
+            refresh: tokio::sync::Mutex::default(),
         }
     }
     /// The latest time that a transaction recorded.

@@ -145,13 +145,7 @@ impl Writer {
         }
         hit("store-after-commit");
         self.shared.record(doings.recorded);
-        {
-            let mut heads = lock(&self.shared.heads);
-            if !doings.touched.is_empty() {
-                heads.list = None;
-            }
-            heads.stale.extend(doings.touched);
-        }
+        lock(&self.shared.heads).touch(doings.touched);
         if !doings.notes.is_empty()
             && let Err(error) = self.ledger.append(doings.recorded, doings.notes)
         {
