@@ -119,7 +119,6 @@ fn shared_name(
 }
 
 /// What may stand beside `uses`, and the mapping of secrets.
-#[expect(clippy::type_complexity, reason = "the two parts of one file")]
 fn own_part(
     path: &str,
     written: &WrittenWorkflow,

@@ -143,7 +143,7 @@ macro_rules! family {
         pub(in crate::desired::rules) static FAMILY: &[&$crate::desired::rules::Rule] = &[$(&$constant),*];
     };
 }
-pub(self) use family;
+use family;
 
 #[cfg(test)]
 mod tests {
