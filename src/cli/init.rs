@@ -73,6 +73,9 @@ fn init(args: &InitArgs) -> Result<(), ScaffoldError> {
 /// Everything a repository begins with.
 fn fill(scaffold: &mut Scaffold, known: &Known, first: &TenantId, id: &str) {
     let Known { branch, remote, person, name, email } = known;
+    for schema in crate::desired::schema::ALL {
+        scaffold.add(format!("schemas/{}", schema.file()), schema.text());
+    }
     let repository = remote.as_deref().and_then(repository_name).unwrap_or_else(|| {
         let whole = scaffold.root().canonicalize().unwrap_or_default();
         whole.file_name().map_or("automations".to_owned(), |name| name.to_string_lossy().into_owned())

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -27,6 +29,8 @@ pub struct Daemon {
     program: PathBuf,
     data: PathBuf,
     log: PathBuf,
+    /// Turns true once somebody wants the demo to end.
+    stop: Arc<AtomicBool>,
 }
 
 /// What a command answered.
@@ -63,7 +67,7 @@ impl Daemon {
             .stderr(errors)
             .spawn()
             .map_err(DemoError::read(&program))?;
-        let mut daemon = Self { child, program, data, log };
+        let mut daemon = Self { child, program, data, log, stop: watch_signals() };
         let until = Instant::now() + PATIENCE;
         while !daemon.data.join("tenantry.sock").exists() {
             daemon.check_alive()?;
@@ -158,12 +162,17 @@ impl Daemon {
         Ok(runs)
     }
 
-    /// Waits until somebody ends the daemon.
+    /// Waits until somebody ends the demo or its daemon.
     pub fn wait(mut self) {
-        let _ = self.child.wait();
+        while self.check_alive().is_ok() {
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn check_alive(&mut self) -> Result<(), DemoError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(DemoError::Interrupted);
+        }
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(_)) | Err(_) => Err(self.gone("has ended")),
@@ -191,6 +200,29 @@ impl Drop for Daemon {
         }
         let _ = self.child.wait();
     }
+}
+
+/// Turns true on an interrupt or a request to end, so that no daemon is left behind.
+fn watch_signals() -> Arc<AtomicBool> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                return;
+            };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            seen.store(true, Ordering::Relaxed);
+        });
+    });
+    stop
 }
 
 /// The row of one tenant in a status document; null if it has none.

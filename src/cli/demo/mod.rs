@@ -77,6 +77,9 @@ pub enum DemoError {
         /// Its words.
         said: String,
     },
+    /// Somebody wanted it to end.
+    #[error("interrupted")]
+    Interrupted,
     /// The daemon is in trouble.
     #[error("the daemon {what}; the end of {} says:\n{last}", .log.display())]
     Daemon {
@@ -104,6 +107,7 @@ impl DemoError {
 pub fn run(args: &DemoArgs) -> ExitCode {
     match show(args) {
         Ok(code) => code,
+        Err(DemoError::Interrupted) => ExitCode::from(130),
         Err(error) => {
             anstream::eprintln!("error: {error}");
             ExitCode::from(3)
