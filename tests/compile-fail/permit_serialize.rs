@@ -1,4 +1,4 @@
-// error: error[E0277]: the trait bound `Permit<View>:
+// error: error[E0277]: the trait bound `Permit<tenantry::authz::action::View>: serde::Serialize` is not satisfied
 use tenantry::authz::{Permit, action};
 
 fn kept(permit: &Permit<action::View>) -> String {
