@@ -54,14 +54,13 @@ pub(super) async fn drive_with(rows: &mut dyn Rows, first: Move, now: Timestamp)
 async fn admissible(rows: &mut dyn Rows, ended: &RunRow) -> Found<Vec<RunRow>> {
     let Some(key) = &ended.concurrency else { return Ok(Vec::new()) };
     let sharing = rows.sharing(&ended.key.scope, &ended.workflow, key).await?;
-    let mut held = sharing.iter().filter(|run| run.is_admitted()).count();
+    let held = sharing.iter().filter(|run| run.is_admitted()).count();
     let mut let_in = Vec::new();
-    for run in sharing.into_iter().filter(|run| !run.is_admitted()) {
+    for (held, run) in (held..).zip(sharing.into_iter().filter(|run| !run.is_admitted())) {
         let pins = rows.pins(&run.key).await?;
         if held >= room(&pins) {
             break;
         }
-        held += 1;
         let_in.push(run);
     }
     Ok(let_in)
