@@ -13,7 +13,7 @@ use super::caller::Session;
 use super::{Problem, documents};
 use crate::authz::{PlatformAction, action};
 use crate::domain::{
-    ActualState, CommitId, FieldName, Length, ObjectId, Outcome, Pause, Pin, RunId, RunPins, SecretName,
+    ActualState, CommitId, FieldName, Length, ObjectId, Outcome, Pause, RunId, RunPins, SecretName,
     Timestamp, Trigger, TriggerKind, WorkflowId,
 };
 use crate::run::{Ask, CancelRequest, pin as pin_run, repeat};
@@ -300,18 +300,16 @@ struct PinBody {
 }
 
 /// Holds a tenant's code at a commit that it has applied, for a time.
+///
+/// Refused until the loop honours pins: a pin that is stored and moves nothing would be a lie in an emergency.
 pub(super) async fn pin(session: Session, Path(tenant): Path<String>, body: String) -> Answer {
-    let (permit, _) = session.permit::<action::Steer>(&tenant).await?;
+    session.permit::<action::Steer>(&tenant).await?;
     let body: PinBody = read(&body)?;
-    let commit = body.to.ok_or_else(|| Problem::malformed("`to` names the commit"))?;
+    body.to.ok_or_else(|| Problem::malformed("`to` names the commit"))?;
     let until = body.until.filter(|until| *until > session.now);
-    let until = until.ok_or_else(|| Problem::malformed("`until` is required and lies in the future"))?;
-    let pin = Pin { commit, reason: reason(body.reason.as_deref())?, until };
-    let resource = format!("commit:{}", pin.commit);
-    let entry = session.entry(Some(permit.tenant()), "tenant.pinned", resource, &pin.reason);
-    session.ports().store.set_pin(&permit, Some(pin), entry).await?;
-    wake_loop(&session);
-    done("pinned")
+    until.ok_or_else(|| Problem::malformed("`until` is required and lies in the future"))?;
+    reason(body.reason.as_deref())?;
+    Err(Problem::conflict("pins are not carried out yet: pause the workflow, or `git revert` the commit"))
 }
 
 /// Lets a pinned tenant follow Git again.

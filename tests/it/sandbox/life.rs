@@ -471,26 +471,3 @@ fn the_brokers_clients_are_in_the_search_path() {
         );
     });
 }
-
-/// Prints what a step costs beside a bare spawn. Not a check: `cargo test --release … -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures instead of checking"]
-fn how_long_a_step_takes() {
-    in_sandbox(async |executor| {
-        let median = |mut all: Vec<Duration>| {
-            all.sort_unstable();
-            all[all.len() / 2]
-        };
-        let mut bare = Vec::new();
-        let mut sandboxed = Vec::new();
-        for _ in 0..100 {
-            let started = Instant::now();
-            tokio::process::Command::new("true").status().await.unwrap();
-            bare.push(started.elapsed());
-            let started = Instant::now();
-            run(executor, with(Program::Command("true".to_owned()), &[])).await;
-            sandboxed.push(started.elapsed());
-        }
-        println!("one at a time: bare {:?}, sandboxed {:?}", median(bare), median(sandboxed));
-    });
-}
