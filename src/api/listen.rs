@@ -91,7 +91,6 @@ pub async fn serve_socket(
 }
 
 /// The router as somebody of this machine sees it without a socket: for reading while no daemon runs.
-#[must_use]
 pub fn in_process(router: Router, uid: u32, ids: FreshIds) -> Router {
     router
         .layer(axum::middleware::from_fn_with_state(ids, with_request_id))
@@ -132,7 +131,6 @@ impl Health {
 }
 
 /// What answers on loopback: health and counts. Being on this machine is no authentication, so nothing else does.
-#[must_use]
 pub fn loopback(health: Health) -> Router {
     Router::new()
         .route("/healthz", get(alive))

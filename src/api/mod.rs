@@ -48,7 +48,6 @@ pub struct Ports {
 }
 
 /// Everything behind the socket.
-#[must_use]
 pub fn router(ports: Ports) -> Router {
     let tenant = Router::new()
         .route("/status", get(read::status))

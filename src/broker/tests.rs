@@ -503,7 +503,7 @@ async fn limits_hold_against_a_hostile_script() {
 async fn an_attempt_may_ask_so_often_and_no_more() {
     let house = House::new().await;
     let name: SecretName = "nonsense".parse().unwrap();
-    house.door.0.requests.store(super::door::REQUESTS_MAX - 3, Ordering::SeqCst);
+    house.door.0.requests.store(door::REQUESTS_MAX - 3, Ordering::SeqCst);
     for _ in 0..3 {
         let refused = house.door.fetch(&name, &Wanted::Current).await;
         assert_eq!(refused.unwrap_err().code(), "not_declared");
@@ -524,9 +524,9 @@ fn every_refusal_has_the_status_of_the_contract() {
         (NotGiven::Reach(OutOfReach::Gone("")), 410, "revoked"),
         (NotGiven::Unredactable(name), 409, "unredactable"),
         (NotGiven::TooMany, 429, "too_many_requests"),
-        (super::door::from_store(StoreError::NotFound), 409, "stale"),
+        (door::from_store(StoreError::NotFound), 409, "stale"),
         (
-            super::door::from_store(StoreError::Unavailable { message: "full".into(), source: None }),
+            door::from_store(StoreError::Unavailable { message: "full".into(), source: None }),
             503,
             "audit_unavailable",
         ),

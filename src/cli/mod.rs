@@ -226,11 +226,13 @@ fn run(command: Command) -> ExitCode {
 }
 
 /// Which log lines the daemon writes: `TENANTRY_LOG`, in the form of `tracing`, else `info`.
+#[expect(clippy::disallowed_methods, reason = "how much is logged is said by the environment")]
 fn log_filter() -> String {
     std::env::var("TENANTRY_LOG").unwrap_or_else(|_| "info".into())
 }
 
 /// The same for a command whose output is its answer: warnings only.
+#[expect(clippy::disallowed_methods, reason = "how much is logged is said by the environment")]
 fn quiet_log_filter() -> String {
     std::env::var("TENANTRY_LOG").unwrap_or_else(|_| "warn".into())
 }
