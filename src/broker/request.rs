@@ -190,7 +190,7 @@ mod tests {
         for (name, value) in [
             ("authorization", ""),
             ("authorization", "Bearer "),
-            ("authorization", &TOKEN[..]),
+            ("authorization", TOKEN),
             ("authorization", &format!("Bearer {}", &TOKEN[..63])),
             ("authorization", &format!("Bearer {TOKEN}0")),
             ("authorization", &format!("bearer {TOKEN}")),
