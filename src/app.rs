@@ -23,7 +23,8 @@ use crate::authz::{self, Facts, action};
 use crate::broker::Broker;
 use crate::desired;
 use crate::domain::{
-    Actor, Clock, FreshIds, Length, Platform, Revision, TenantId, Tier, Timestamp, digest_of,
+    Actor, ChangeControlMode, Clock, FreshIds, Length, Platform, Revision, TenantId, Tier, Timestamp,
+    digest_of,
 };
 use crate::execute::{self, LeaseError, StoreLeases, Worker};
 use crate::login::{Trust, TrustError};
@@ -140,6 +141,12 @@ pub enum AppError {
         /// The one asked for.
         asked: String,
     },
+    /// trust.toml demands a change control that is not judged yet: nothing is applied instead of applied unjudged.
+    #[error(
+        "trust.toml demands change control `{}`, and only `open` is carried out yet: nothing is applied here",
+        .0.as_str()
+    )]
+    Unjudged(ChangeControlMode),
     /// The operating system refused something.
     #[error("{what}")]
     System {
@@ -186,6 +193,10 @@ impl App {
         let store = Arc::new(SqliteStore::open(&settings.data, Arc::clone(&clock)).await?);
         remember_repository(&settings.data, &remote)?;
         let trust = Arc::new(Trust::read(&settings.data)?);
+        match trust.mode(ChangeControlMode::Open) {
+            ChangeControlMode::Open => {}
+            demanded => return Err(AppError::Unjudged(demanded)),
+        }
         let source: Arc<dyn Source> = Arc::new(open_source(&settings, &remote, store.as_ref()).await?);
         let identities = settings.identities.clone().unwrap_or_else(|| settings.data.join("identities"));
         let vault: Arc<dyn Vault> = Arc::new(FileVault::new(Custody::new(identities)));

@@ -232,3 +232,15 @@ fn another_change_control_than_open_is_refused_with_a_sentence() {
     bench.reconcile().exits(1).says("open");
     bench.run(&["runs", "acme"]).exits(1).says("no such tenant");
 }
+
+#[test]
+fn what_trust_toml_demands_no_commit_can_lower() {
+    let bench = two_tenants();
+    bench.commit("open");
+    fs::create_dir_all(bench.data()).unwrap();
+    fs::set_permissions(bench.data(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(bench.data().join("trust.toml"), "weakest_mode = \"signed\"\n").unwrap();
+    fs::set_permissions(bench.data().join("trust.toml"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
+    bench.reconcile().exits(3).says("demands change control `signed`");
+}
