@@ -67,13 +67,15 @@ pub fn human_status(document: &Value, whole: bool) {
     let rows: Vec<Vec<String>> = tenants
         .iter()
         .map(|tenant| {
-            let conditions: Vec<String> = tenant["conditions"]
+            let mut conditions: Vec<String> = tenant["conditions"]
                 .as_array()
                 .into_iter()
                 .flatten()
                 .filter(|condition| is_notable(condition))
                 .map(|condition| shown(text(condition, "message")))
                 .collect();
+            // Not ready and stalled for the same cause is one sentence.
+            conditions.dedup();
             vec![
                 text(tenant, "tenant").to_owned(),
                 coloured(text(tenant, "status")),
