@@ -187,6 +187,13 @@ name!(
 );
 
 /// Whom a grant names: written `alice`, `user:alice`, `group:acme-ops` or `service:ci-bot`.
+///
+/// ```
+/// use tenantry::domain::Principal;
+/// let alice: Principal = "alice".parse().unwrap();
+/// assert_eq!(alice.to_string(), "user:alice");
+/// assert!("robot:r2".parse::<Principal>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Principal {

@@ -7,6 +7,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An instant, in milliseconds since 1970-01-01T00:00:00Z; shown and stored in JSON as RFC 3339 in UTC.
+///
+/// ```
+/// use tenantry::domain::Timestamp;
+/// let noon: Timestamp = "2026-11-23T13:00:00+01:00".parse().unwrap();
+/// assert_eq!(noon.to_string(), "2026-11-23T12:00:00Z");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
@@ -79,6 +85,12 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// A length of time in milliseconds; written with a unit: `500ms`, `30s`, `10m`, `6h`, `90d`, `2w`, or several: `1h30m`.
+///
+/// ```
+/// use tenantry::domain::{Length, LengthError};
+/// assert_eq!("1h30m".parse(), Ok(Length::from_secs(5_400)));
+/// assert_eq!("90".parse::<Length>(), Err(LengthError::NoUnit("90".into())));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Length(u64);
