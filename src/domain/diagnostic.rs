@@ -81,15 +81,49 @@ pub struct Related {
     pub message: String,
 }
 
-/// A replacement that a machine may make: safe, local, and never for the families K, R and G.
+/// How far a machine may trust a fix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Safety {
+    /// Keeps what is meant: `validate --fix` makes it. Never of the families K, R and G.
+    Safe,
+    /// A guess that a person looks at, as an editor offers it.
+    Suggested,
+}
+
+/// One replacement in a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced; empty where something is put in.
+    pub span: Span,
+    /// By what.
+    pub text: String,
+}
+
+/// What a fix changes of a file beside its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileChange {
+    /// Sets the executable bit.
+    MakeExecutable,
+    /// Renames the file; the path counts from the root of the repository.
+    Rename {
+        /// The new path, which no file has yet.
+        to: String,
+    },
+}
+
+/// A local change that cures a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fix {
     /// What it does, as an imperative.
     pub title: String,
-    /// What is replaced.
-    pub span: Span,
-    /// By what.
-    pub replacement: String,
+    /// Whether a machine may make it unasked.
+    pub safety: Safety,
+    /// The file it changes, from the root of the repository: often, not always, that of the finding.
+    pub path: String,
+    /// Replacements in order of place, none of which overlap.
+    pub edits: Vec<Edit>,
+    /// What else changes of the file.
+    pub file: Option<FileChange>,
 }
 
 /// One finding. The message never quotes the content of a secret file.
@@ -111,7 +145,7 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// Other places, for instance the first of two duplicate keys.
     pub related: Vec<Related>,
-    /// A safe edit, where there is one.
+    /// A change that cures it, where there is one.
     pub fix: Option<Fix>,
 }
 
@@ -135,10 +169,29 @@ impl Diagnostic {
         self.related.push(Related { at, message: message.into() });
         self
     }
-    /// Offers a safe edit.
+    /// Offers the replacement of one place in its own file.
     #[must_use]
-    pub fn fix(mut self, title: impl Into<String>, span: Span, replacement: impl Into<String>) -> Self {
-        self.fix = Some(Fix { title: title.into(), span, replacement: replacement.into() });
+    pub fn fix(
+        mut self,
+        safety: Safety,
+        title: impl Into<String>,
+        span: Span,
+        text: impl Into<String>,
+    ) -> Self {
+        let edits = vec![Edit { span, text: text.into() }];
+        self.fix = Some(Fix { title: title.into(), safety, path: self.at.path.clone(), edits, file: None });
+        self
+    }
+    /// Offers a change of a file that leaves its text as it is.
+    #[must_use]
+    pub fn fix_file(mut self, title: impl Into<String>, path: &str, change: FileChange) -> Self {
+        self.fix = Some(Fix {
+            title: title.into(),
+            safety: Safety::Safe,
+            path: path.to_owned(),
+            edits: Vec::new(),
+            file: Some(change),
+        });
         self
     }
 }

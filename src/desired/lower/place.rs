@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Tenancy, file};
 use crate::desired::lower::file::Found;
 use crate::desired::rules;
-use crate::domain::{Entry, Mode, Tree, WorkflowId};
+use crate::domain::{Diagnostic, Entry, FileChange, Mode, Tree, WorkflowId};
 
 /// Looks over one tenant's directory. False where the tree is not whole: nothing may be concluded from it.
 pub(super) fn check_tenant(tenancy: &Tenancy<'_>, found: &mut Found) -> bool {
@@ -14,7 +14,7 @@ pub(super) fn check_tenant(tenancy: &Tenancy<'_>, found: &mut Found) -> bool {
     }
     for (path, entry) in tenancy.tree.below(&tenancy.root) {
         let place = &path[tenancy.root.len()..];
-        check_place(path, place, found);
+        check_place(path, place, tenancy.tree, found);
         file::check_private_keys(path, entry, found);
         let data = !place.starts_with("scripts/");
         if data && entry.mode == Mode::Executable {
@@ -86,15 +86,12 @@ fn check_entry(path: &str, entry: &Entry, found: &mut Found) {
 }
 
 /// Whether something is read at this place of a tenant's directory.
-fn check_place(path: &str, place: &str, found: &mut Found) {
+fn check_place(path: &str, place: &str, tree: &Tree, found: &mut Found) {
     if place.ends_with(".md") || place.starts_with("scripts/") {
         return;
     }
-    if let Some(stem) = place.strip_suffix(".yml") {
-        let finding = rules::YML_EXTENSION
-            .at(path, None, "a file that ends in `.yml` is not read")
-            .help(format!("rename it to `{stem}.yaml`"));
-        found.push(finding);
+    if place.ends_with(".yml") {
+        found.push(yml(path, tree));
         return;
     }
     if place.starts_with("policies/") && place.ends_with(".cedar") {
@@ -139,6 +136,23 @@ fn check_place(path: &str, place: &str, found: &mut Found) {
             unknown(path, &help, found);
         }
     }
+}
+
+/// A file that ends in `.yml`; renaming it is a fix unless the other name is taken.
+pub(super) fn yml(path: &str, tree: &Tree) -> Diagnostic {
+    let stem = path.strip_suffix(".yml").unwrap_or(path);
+    let (to, name) = (format!("{stem}.yaml"), stem.rsplit('/').next().unwrap_or(stem));
+    let finding = rules::YML_EXTENSION.at(path, None, "a file that ends in `.yml` is not read");
+    if tree.get(&to).is_some() {
+        return finding
+            .help(format!("remove it, or merge it into `{name}.yaml`, which stands beside it"))
+            .related(&to, None, "this one is read");
+    }
+    finding.help(format!("rename it to `{name}.yaml`")).fix_file(
+        format!("rename it to `{name}.yaml`"),
+        path,
+        FileChange::Rename { to },
+    )
 }
 
 fn unknown(path: &str, help: &str, found: &mut Found) {

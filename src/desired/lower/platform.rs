@@ -42,7 +42,7 @@ fn lower(tree: &Tree, found: &mut Found) -> Option<Platform> {
     for (path, entry) in tree.below("platform/") {
         file::check_private_keys(path, entry, found);
         if ![PEOPLE, ROLES, DAEMON].contains(&path) {
-            check_place(path, found);
+            check_place(path, tree, found);
         }
     }
     let settings = settings(tree, found);
@@ -99,17 +99,15 @@ fn lower(tree: &Tree, found: &mut Found) -> Option<Platform> {
     Some(Platform { settings, people, admins, maintainers })
 }
 
-fn check_place(path: &str, found: &mut Found) {
+fn check_place(path: &str, tree: &Tree, found: &mut Found) {
     let finding = if path.ends_with(".md") {
         return;
     } else if path.ends_with(".cedar") {
         rules::NOT_SUPPORTED
             .at(path, None, "policies are not supported yet")
             .help("remove the file: it would guard nothing")
-    } else if let Some(stem) = path.strip_suffix(".yml") {
-        rules::YML_EXTENSION
-            .at(path, None, "a file that ends in `.yml` is not read")
-            .help(format!("rename it to `{stem}.yaml`"))
+    } else if path.ends_with(".yml") {
+        place::yml(path, tree)
     } else {
         let known = [PEOPLE, ROLES, DAEMON];
         rules::UNKNOWN_PLACE.at(path, None, "nothing is read at this place").help(

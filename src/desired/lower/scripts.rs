@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::file::Found;
 use crate::desired::rules;
 use crate::desired::written::nearest;
-use crate::domain::{Entry, Mode, ScriptFile, Spanned, Tree};
+use crate::domain::{Entry, FileChange, Mode, ScriptFile, Spanned, Tree};
 
 /// Globs of one list.
 const GLOBS_MAX: usize = 100;
@@ -185,7 +185,8 @@ pub(super) fn check_script(
     }
     if entry.mode != Mode::Executable {
         let finding = at(&rules::SCRIPT_NOT_EXECUTABLE, format!("`{name}` is not executable"));
-        found.push(finding.help(format!("git update-index --chmod=+x {full}")));
+        let finding = finding.help(format!("git update-index --chmod=+x {full}"));
+        found.push(finding.fix_file("set its executable bit", &full, FileChange::MakeExecutable));
     }
     check_shebang(&full, run, path, entry, found);
 }

@@ -13,7 +13,7 @@ use crate::desired::written::{
     nearest,
 };
 use crate::domain::{
-    ByteSize, Delivery, FieldName, ForEach, HostPort, Input, Length, Resources, Retry, ScriptFile,
+    ByteSize, Delivery, FieldName, ForEach, HostPort, Input, Length, Resources, Retry, Safety, ScriptFile,
     SecretPurpose, SecretUse, Span, Spanned, Step, StepId, Waits, Work,
 };
 use crate::expression::{Kind, Root};
@@ -140,13 +140,18 @@ fn waits(scene: &Scene<'_>, written: &WrittenSteps, found: &mut Found) -> Vec<Wa
                 Some(need) if named.contains(&need) => {}
                 Some(need) => named.push(need),
                 None => {
-                    let help = match nearest(&need.value, ids.iter().copied()) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("steps of this workflow: {}", ids.join(", ")),
-                    };
                     let message = format!("step `{}` needs an unknown step", id.value);
                     let finding = rules::UNKNOWN_NEEDS.at(scene.path, Some(need.span), message);
-                    found.push(finding.label("no step has this id").help(help));
+                    let finding = finding.label("no step has this id");
+                    found.push(match nearest(&need.value, ids.iter().copied()) {
+                        Some(near) => finding.help(format!("did you mean `{near}`?")).fix(
+                            Safety::Suggested,
+                            format!("write `{near}`"),
+                            need.span,
+                            near,
+                        ),
+                        None => finding.help(format!("steps of this workflow: {}", ids.join(", "))),
+                    });
                 }
             }
         }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::reader::{Reader, listed, nearest};
 use crate::desired::rules;
-use crate::domain::{Diagnostic, Spanned};
+use crate::domain::{Diagnostic, Edit, Fix, Safety, Spanned};
 use crate::yaml::{Kind, Node};
 
 /// The `$defs` of a JSON Schema, filled while it is made.
@@ -91,19 +91,7 @@ impl<'n> Fields<'n> {
                 let found = reader.report(&rules::MERGE_KEY, key.span, "the merge key `<<` is not read");
                 found.help = Some("write the fields out".into());
             } else {
-                let found = reader.report(&rules::UNKNOWN_FIELD, key.span, format!("unknown field `{name}`"));
-                found.label = "not a field here".into();
-                found.help = Some(match nearest(name, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("fields here: {}", listed(known.iter().copied())),
-                });
-                if let Some(near) = nearest(name, known.iter().copied()) {
-                    found.fix = Some(crate::domain::Fix {
-                        title: format!("write `{near}`"),
-                        span: key.span,
-                        replacement: near.to_owned(),
-                    });
-                }
+                unknown_field(key, name, known, entries, reader);
             }
         }
         Some(fields)
@@ -123,6 +111,33 @@ impl<'n> Fields<'n> {
             found.help = Some(format!("add `{name}:`"));
         }
         F::from(node, reader)
+    }
+}
+
+/// Reports a field that the form does not have; the nearest one is a fix unless it stands there as well.
+fn unknown_field(
+    key: &Node,
+    name: &str,
+    known: &'static [&'static str],
+    entries: &[(Node, Node)],
+    reader: &mut Reader<'_>,
+) {
+    let path = reader.path.to_owned();
+    let found = reader.report(&rules::UNKNOWN_FIELD, key.span, format!("unknown field `{name}`"));
+    found.label = "not a field here".into();
+    let Some(near) = nearest(name, known.iter().copied()) else {
+        found.help = Some(format!("fields here: {}", listed(known.iter().copied())));
+        return;
+    };
+    found.help = Some(format!("did you mean `{near}`?"));
+    if !entries.iter().any(|(key, _)| key.scalar() == Some(near)) {
+        found.fix = Some(Fix {
+            title: format!("write `{near}`"),
+            safety: Safety::Safe,
+            path,
+            edits: vec![Edit { span: key.span, text: near.to_owned() }],
+            file: None,
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Collects the mistakes of one file while it is decoded.
 
 use crate::desired::rules::{self, Rule};
-use crate::domain::{Diagnostic, Span};
+use crate::domain::{Diagnostic, Edit, Fix, Safety, Span};
 use crate::yaml::{Kind, Node};
 
 /// The language of a file, for "YAML read it as".
@@ -74,17 +74,37 @@ impl Reader<'_> {
             self.report(&rules::WRONG_TYPE, node.span, format!("expected {wanted}, {language} read {read}"));
         found.label = format!("expected {wanted}");
         found.help = Some(help);
+        if let (true, Some(text)) = (quotable && !node.is_null(), node.scalar()) {
+            // A plain scalar holds neither quotes at its ends nor escapes; what it reads as stays as written.
+            self.replace(Safety::Safe, "put it in quotes", node.span, quoted(text));
+        }
     }
 
-    /// Reports a plain scalar that other readers take for something else; gives whether it did.
-    pub fn ambiguous(&mut self, node: &Node) -> bool {
+    /// Reports a plain scalar that other readers take for something else; gives whether it did. Where a text is
+    /// wanted, quotes keep what it is.
+    pub fn ambiguous(&mut self, node: &Node, text_wanted: bool) -> bool {
         let (Some(trap), Some(text)) = (node.ambiguous(), node.scalar()) else { return false };
-        let (span, quoted) = (node.span, format!("\"{text}\""));
-        let found = self.report(&rules::AMBIGUOUS_SCALAR, span, format!("`{text}` {}", trap.reading()));
-        found.help = Some(format!("write {quoted} if a text is meant"));
-        found.fix = Some(crate::domain::Fix { title: "put it in quotes".into(), span, replacement: quoted });
+        let quoted = format!("\"{text}\"");
+        self.report(&rules::AMBIGUOUS_SCALAR, node.span, format!("`{text}` {}", trap.reading()));
+        self.cure(&format!("write {quoted} if a text is meant"));
+        let safety = if text_wanted { Safety::Safe } else { Safety::Suggested };
+        self.replace(safety, "put it in quotes", node.span, quoted);
         true
     }
+
+    /// Offers a replacement as the fix of the last finding.
+    pub fn replace(&mut self, safety: Safety, title: impl Into<String>, span: Span, text: String) {
+        let path = self.path.to_owned();
+        if let Some(found) = self.found.last_mut() {
+            let edits = vec![Edit { span, text }];
+            found.fix = Some(Fix { title: title.into(), safety, path, edits, file: None });
+        }
+    }
+}
+
+/// A text in double quotes.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// The candidate that is spelled most like `text`, if one is near: at most a third of its letters differ.

@@ -8,14 +8,14 @@ use crate::desired::rules;
 use crate::domain::{
     AlertLevel, ByteSize, ByteSizeError, CatchUp, ChangeControlMode, DeliveryKind, ElevationId, FieldName,
     GroupId, HostPort, HostPortError, Isolation, Length, LengthError, NameError, OnLimit, OnRevoke,
-    OnRewrite, OnTimeout, Overlap, Principal, RetryOn, SecretName, SecretPurpose, ServiceId, Shell, StepId,
-    TenantId, TenantKind, Timestamp, UserId, ValueType, VersionId, VersionState, WorkflowId,
+    OnRewrite, OnTimeout, Overlap, Principal, RetryOn, Safety, SecretName, SecretPurpose, ServiceId, Shell,
+    StepId, TenantId, TenantKind, Timestamp, UserId, ValueType, VersionId, VersionState, WorkflowId,
 };
 use crate::yaml::{CoreType, Kind, Node};
 
 /// The text of a scalar that is one; reports anything else.
 pub fn text<'n>(node: &'n Node, wanted: &str, reader: &mut Reader<'_>) -> Option<&'n str> {
-    if reader.ambiguous(node) {
+    if reader.ambiguous(node, true) {
         return None;
     }
     match (node.core_type(), node.scalar()) {
@@ -40,11 +40,14 @@ pub fn word(
         return Some(word);
     }
     let text = text(node, wanted, reader)?;
-    let found = reader.report(&rules::UNKNOWN_WORD, node.span, format!("`{text}` is not {wanted}"));
-    found.help = Some(match nearest(text, words.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("it is one of {}", listed(words.iter().copied())),
-    });
+    reader.report(&rules::UNKNOWN_WORD, node.span, format!("`{text}` is not {wanted}"));
+    match nearest(text, words.iter().copied()) {
+        Some(near) => {
+            reader.cure(&format!("did you mean `{near}`?"));
+            reader.replace(Safety::Suggested, format!("write `{near}`"), node.span, near.to_owned());
+        }
+        None => reader.cure(&format!("it is one of {}", listed(words.iter().copied()))),
+    }
     None
 }
 
@@ -113,7 +116,19 @@ impl Written for bool {
             (Some(CoreType::Bool), Some(text)) => Some(text.eq_ignore_ascii_case("true")),
             _ => {
                 reader.wrong_type(node, "true or false");
-                reader.cure("write `true` or `false`, without quotes");
+                let meant = match node.scalar().map(str::to_lowercase).as_deref() {
+                    Some("true" | "yes" | "on" | "y") => Some("true"),
+                    Some("false" | "no" | "off" | "n") => Some("false"),
+                    _ => None,
+                };
+                match meant {
+                    Some(meant) => {
+                        reader.cure(&format!("write `{meant}`, without quotes"));
+                        let title = format!("write `{meant}`");
+                        reader.replace(Safety::Suggested, title, node.span, meant.to_owned());
+                    }
+                    None => reader.cure("write `true` or `false`, without quotes"),
+                }
                 None
             }
         }
@@ -125,7 +140,16 @@ impl Written for bool {
 
 /// Reads a whole number within bounds.
 fn whole(node: &Node, least: i64, most: i64, reader: &mut Reader<'_>) -> Option<i64> {
-    if reader.ambiguous(node) {
+    if reader.ambiguous(node, false) {
+        // Here no text is meant.
+        let digits = node.scalar().map(|text| text.replace('_', "")).unwrap_or_default();
+        let digits = digits.trim_start_matches('0');
+        if digits.parse::<u32>().is_ok() {
+            reader.cure(&format!("write `{digits}` if that number is meant"));
+            reader.replace(Safety::Suggested, format!("write `{digits}`"), node.span, digits.to_owned());
+        } else {
+            reader.cure("write a whole number in decimal digits");
+        }
         return None;
     }
     let text = node.scalar().filter(|_| node.core_type() == Some(CoreType::Int));
@@ -242,8 +266,13 @@ impl Written for Length {
             }
             Ok(length) => Some(length),
             Err(error @ LengthError::NoUnit(_)) => {
-                let found = reader.report(&rules::MISSING_UNIT, node.span, error.to_string());
-                found.help = Some(format!("write `{written}s`, `{written}m` or `{written}h`"));
+                reader.report(&rules::MISSING_UNIT, node.span, error.to_string());
+                reader.cure(&format!("write `{written}s`, `{written}m` or `{written}h`"));
+                // A bare number is seconds to sleep(1), timeout(1), systemd and Kubernetes.
+                let seconds = format!("{written}s");
+                if seconds.parse::<Self>().is_ok() {
+                    reader.replace(Safety::Safe, format!("write `{seconds}`"), node.span, seconds);
+                }
                 None
             }
             Err(error) => {
@@ -267,8 +296,19 @@ impl Written for ByteSize {
         match written.parse() {
             Ok(size) => Some(size),
             Err(error @ ByteSizeError::NoUnit(_)) => {
-                let found = reader.report(&rules::MISSING_UNIT, node.span, error.to_string());
-                found.help = Some(format!("write `{written}MiB` or `{written}GiB`"));
+                reader.report(&rules::MISSING_UNIT, node.span, error.to_string());
+                // A number this large can only have been bytes; a small one is a guess.
+                let bytes =
+                    written.parse::<u64>().ok().filter(|bytes| *bytes >= 1 << 20).map(Self::from_bytes);
+                let (safety, sized) = match bytes {
+                    Some(bytes) => (Safety::Safe, bytes.to_string()),
+                    None => (Safety::Suggested, format!("{written}MiB")),
+                };
+                reader.cure(&match bytes {
+                    Some(_) => format!("write `{sized}` if bytes are meant"),
+                    None => format!("write `{written}MiB` or `{written}GiB`"),
+                });
+                reader.replace(safety, format!("write `{sized}`"), node.span, sized);
                 None
             }
             Err(error) => {
@@ -520,7 +560,7 @@ fn json_of(node: &Node, reader: &mut Reader<'_>) -> Option<Value> {
             whole.then_some(Value::Object(map))
         }
         Kind::Scalar { text, .. } => {
-            if reader.ambiguous(node) {
+            if reader.ambiguous(node, false) {
                 return None;
             }
             match node.core_type() {
