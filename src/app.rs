@@ -7,6 +7,10 @@
     reason = "the one place where clock, ids and places of the process are read"
 )]
 
+mod local;
+
+pub use local::{LocalAsk, LocalSandbox, Told};
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -34,7 +38,7 @@ use crate::record::RunRecord;
 use crate::sandbox::{self, Executor, LimitsPolicy, LocalExecutor, SandboxError};
 use crate::secrets::{Custody, FileVault, Vault};
 use crate::source::{
-    FetchSettings, GitSource, Remote, RemoteError, Source, SourceError, Watch, default_branch,
+    Contents as _, FetchSettings, GitSource, Remote, RemoteError, Source, SourceError, Watch, default_branch,
 };
 use crate::store::{LocalLogs, Logs, RunFilter, SqliteStore, Store, StoreError};
 
@@ -205,7 +209,12 @@ impl App {
         store.abandon(EMBEDDED_WORKER, clock()).await?;
         let logs: Arc<dyn Logs> = Arc::new(LocalLogs::new(&settings.data));
         Ok(Self {
-            broker: Broker::new(Arc::clone(&shared), Arc::clone(&source), vault, Arc::clone(&clock)),
+            broker: Broker::new(
+                Arc::clone(&shared),
+                Arc::<dyn Source>::clone(&source),
+                vault,
+                Arc::clone(&clock),
+            ),
             leases: Arc::new(StoreLeases::new(
                 Arc::clone(&shared),
                 Arc::clone(&logs),
@@ -374,7 +383,7 @@ impl App {
                 execute::Ports {
                     leases: Arc::clone(&self.leases),
                     executor,
-                    source: Arc::clone(&self.loop_ports.source),
+                    source: Arc::<dyn Source>::clone(&self.loop_ports.source),
                     broker: self.broker.clone(),
                     clock: Arc::clone(&self.clock),
                 },

@@ -163,6 +163,15 @@ impl Permit<action::Schedule> {
     }
 }
 
+impl Permit<action::Cancel> {
+    /// The right of the person at the terminal to end the run of a work tree, in a store that lives in this process
+    /// and holds that run alone. In a store that others share nobody has it but by a role.
+    #[must_use]
+    pub fn for_work_tree(uid: u32, standing: &Standing, now: Timestamp) -> Self {
+        Self::new(Actor::Local(uid), standing, now + PERMIT_LENGTH)
+    }
+}
+
 impl Permit<action::Execute> {
     /// The fixed right of a worker over one attempt that the store leased to it, until the lease ends.
     #[must_use]

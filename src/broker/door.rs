@@ -10,7 +10,7 @@ use crate::domain::{
 };
 use crate::secrets::{Sealed, Vault, VaultError};
 use crate::sops::Plaintext;
-use crate::source::Source;
+use crate::source::Contents;
 use crate::store::{Lease, Store, StoreError};
 
 use super::reach::{OutOfReach, Wanted, offered};
@@ -33,7 +33,7 @@ pub struct Unmaskable;
 #[derive(Clone)]
 pub struct Broker {
     pub(super) store: Arc<dyn Store>,
-    pub(super) source: Arc<dyn Source>,
+    pub(super) source: Arc<dyn Contents>,
     pub(super) vault: Arc<dyn Vault>,
     pub(super) clock: Clock,
 }
@@ -41,7 +41,12 @@ pub struct Broker {
 impl Broker {
     /// Takes what it works with.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, source: Arc<dyn Source>, vault: Arc<dyn Vault>, clock: Clock) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        source: Arc<dyn Contents>,
+        vault: Arc<dyn Vault>,
+        clock: Clock,
+    ) -> Self {
         Self { store, source, vault, clock }
     }
 
@@ -406,6 +411,7 @@ fn unopened(error: VaultError) -> NotGiven {
         VaultError::Expired(_) => NotGiven::Stale,
         VaultError::Custody(_) => NotGiven::Unopened("no fit identity of the tenant is here".to_owned()),
         VaultError::Sops(error) => NotGiven::Unopened(error.to_string()),
+        VaultError::NoStandIn { .. } => NotGiven::Unopened("no value stands in for it".to_owned()),
         VaultError::Interrupted => NotGiven::Unopened("opening was interrupted".to_owned()),
     }
 }

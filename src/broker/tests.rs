@@ -12,14 +12,14 @@ use tokio::net::{UnixListener, UnixStream};
 use super::*;
 use crate::authz::{Facts, Permit, Standing, action, decide};
 use crate::domain::{
-    ChangeKeys, Clock, CommitId, Delivery, DeliveryKind, Length, Listing, ObjectId, Removals, Revision,
-    Secret, SecretName, SecretPurpose, SecretUse, SecretVersion, Status, StatusRow, TenantId, Timestamp,
-    Tree, Trigger, TriggerKind, VersionState, Waits,
+    ChangeKeys, Clock, CommitId, Delivery, DeliveryKind, Length, ObjectId, Removals, Secret, SecretName,
+    SecretPurpose, SecretUse, SecretVersion, Status, StatusRow, TenantId, Timestamp, Trigger, TriggerKind,
+    VersionState, Waits,
 };
 use crate::run::{Ask, pin, samples};
 use crate::secrets::{Sealed, Vault, VaultError};
 use crate::sops::Plaintext;
-use crate::source::{CommitInfo, Source, SourceError};
+use crate::source::{Contents, SourceError};
 use crate::store::{Application, Lease, MemoryStore, Store, StoreError};
 
 const NOON: i64 = 1_795_435_200_000;
@@ -29,42 +29,9 @@ const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccd
 struct Blobs;
 
 #[async_trait]
-impl Source for Blobs {
-    fn address(&self) -> String {
-        "nowhere".into()
-    }
-    async fn fetch(&self) -> Result<Revision, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn head(&self) -> Result<Option<Revision>, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn listing(&self, _: &Revision) -> Result<Listing, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn tenant_tree(&self, _: &Revision, _: &TenantId) -> Result<Tree, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn platform_tree(&self, _: &Revision) -> Result<Tree, SourceError> {
-        unreachable!("nobody asks")
-    }
+impl Contents for Blobs {
     async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
         Ok(Arc::from(id.as_str().as_bytes()))
-    }
-    async fn is_ancestor(&self, _: &CommitId, _: &CommitId) -> Result<bool, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn first_parent_range(&self, _: &CommitId, _: &CommitId) -> Result<Vec<CommitId>, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn commit_info(&self, _: &CommitId) -> Result<CommitInfo, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn keep(&self, _: &str, _: &CommitId) -> Result<(), SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn annotate(&self, _: &CommitId, _: &str, _: Timestamp) -> Result<(), SourceError> {
-        unreachable!("nobody asks")
     }
 }
 

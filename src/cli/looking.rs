@@ -265,6 +265,12 @@ fn human_run(run: &Value) {
     for secret in run["secrets_used"].as_array().into_iter().flatten() {
         fact("secret", secret.as_str().unwrap_or_default());
     }
+    page::line("");
+    page::line(&steps(run));
+}
+
+/// The attempts of a run as a table.
+pub(super) fn steps(run: &Value) -> String {
     let rows: Vec<Vec<String>> = run["steps"]
         .as_array()
         .into_iter()
@@ -287,8 +293,7 @@ fn human_run(run: &Value) {
             ]
         })
         .collect();
-    page::line("");
-    page::line(&columns(&["STEP", "ATTEMPT", "OUTCOME", "EXIT", "TOOK", "LOG BYTES", ""], &rows));
+    columns(&["STEP", "ATTEMPT", "OUTCOME", "EXIT", "TOOK", "LOG BYTES", ""], &rows)
 }
 
 /// The options of `tenantry logs`.

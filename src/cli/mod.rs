@@ -16,6 +16,7 @@ mod naming;
 pub mod new;
 mod page;
 mod planning;
+mod run;
 pub mod scaffold;
 pub mod schema;
 pub mod secrets;
@@ -47,6 +48,7 @@ In a repository, without a daemon:
   new         Adds a tenant or a workflow that passes validation
   people      Adds a person
   validate    Checks every file as the daemon does
+  run         Runs a workflow from the work tree in the sandbox and stores nothing
   explain     Prints the page of a rule
   schema      Prints JSON Schemas for editors
   plan        Shows what a merge would do
@@ -105,6 +107,8 @@ enum Command {
     People(new::PeopleArgs),
     /// Checks every file as the daemon does
     Validate(validate::ValidateArgs),
+    /// Runs a workflow from the work tree in the sandbox and stores nothing
+    Run(run::RunArgs),
     /// Prints the page of a rule
     Explain(explain::ExplainArgs),
     /// Prints JSON Schemas for editors
@@ -170,7 +174,7 @@ pub fn main() -> ExitCode {
         return code;
     }
     match Arguments::try_parse() {
-        Ok(arguments) => run(arguments.command),
+        Ok(arguments) => carry_out(arguments.command),
         Err(error) => {
             let _ = error.print();
             ExitCode::from(usage_code(&error, std::env::args().nth(1).as_deref()))
@@ -188,13 +192,14 @@ fn usage_code(error: &clap::Error, command: Option<&str>) -> u8 {
     }
 }
 
-fn run(command: Command) -> ExitCode {
+fn carry_out(command: Command) -> ExitCode {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
         Command::New(args) => new::run(&args),
         Command::People(args) => new::run_people(&args),
         Command::Validate(args) => finish(validate::run(&args)),
+        Command::Run(args) => run::run(&args),
         Command::Explain(args) => finish(explain::run(&args)),
         Command::Schema(args) => finish(schema::run(&args)),
         Command::Plan(args) => finish(planning::run(&args)),

@@ -200,7 +200,7 @@ fn read_all(
 }
 
 /// Keeps the texts that findings may point into.
-fn remember(tree: &Tree, texts: &mut BTreeMap<String, Arc<[u8]>>) {
+pub(super) fn remember(tree: &Tree, texts: &mut BTreeMap<String, Arc<[u8]>>) {
     let shown = |path: &str| path.ends_with(".yaml") || path.ends_with(".toml");
     for (path, entry) in tree.files.iter().filter(|(path, _)| shown(path)) {
         if let Some(content) = &entry.content {

@@ -28,8 +28,6 @@ const TAIL_BYTES_MAX: usize = 1024 * 1024;
 const FLOOD_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Bytes of one piece, and of what is sent to the logs at once.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
-/// The longest a piece waits for more.
-const PIECE_WAIT: Duration = Duration::from_secs(1);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// The wait before logs that are unavailable are tried again.
@@ -231,7 +229,7 @@ impl Collector {
                     return self.result();
                 }
             } else if due.is_none() && !self.pending.is_empty() {
-                due = Some(Instant::now() + PIECE_WAIT);
+                due = Some(Instant::now() + self.leases.append_wait());
             }
         }
         self.take_tail();

@@ -15,9 +15,9 @@ use crate::authz::{Action, Facts, Permit, Standing, action, decide};
 use crate::broker::Broker;
 use crate::domain::{
     Actor, AttemptId, AuditEntry, Ceilings, ChangeControlMode, ChangeKeys, Clock, CommitId, Exit, ExitKind,
-    FreshIds, Grant, Length, Listing, ObjectId, OnRewrite, Outcome, People, Person, Phase, Platform,
-    Removals, Retention, Retry, Revision, Role, RunId, ScheduleTrigger, Shell, Status, StatusRow, Step,
-    TenantId, Timestamp, Tree, Trigger, TriggerKind, Usage, Waits, Work, Workflow,
+    FreshIds, Grant, Length, ObjectId, OnRewrite, Outcome, People, Person, Phase, Platform, Removals,
+    Retention, Retry, Role, RunId, ScheduleTrigger, Shell, Status, StatusRow, Step, TenantId, Timestamp,
+    Trigger, TriggerKind, Usage, Waits, Work, Workflow,
 };
 use crate::queue::Keeper;
 use crate::record::RunRecord;
@@ -27,7 +27,7 @@ use crate::sandbox::{
 };
 use crate::secrets::{Sealed, Vault, VaultError};
 use crate::sops::Plaintext;
-use crate::source::{CommitInfo, Source, SourceError};
+use crate::source::{Contents, SourceError};
 use crate::store::{Application, Logs as _, MemoryLogs, MemoryStore, RunFilter, Store as _};
 
 const NOON: i64 = 1_795_435_200_000;
@@ -103,41 +103,8 @@ impl RunningStep for PuppetStep {
 struct Nothing;
 
 #[async_trait]
-impl Source for Nothing {
-    fn address(&self) -> String {
-        "nowhere".into()
-    }
-    async fn fetch(&self) -> Result<Revision, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn head(&self) -> Result<Option<Revision>, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn listing(&self, _: &Revision) -> Result<Listing, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn tenant_tree(&self, _: &Revision, _: &TenantId) -> Result<Tree, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn platform_tree(&self, _: &Revision) -> Result<Tree, SourceError> {
-        unreachable!("nobody asks")
-    }
+impl Contents for Nothing {
     async fn blob(&self, _: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn is_ancestor(&self, _: &CommitId, _: &CommitId) -> Result<bool, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn first_parent_range(&self, _: &CommitId, _: &CommitId) -> Result<Vec<CommitId>, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn commit_info(&self, _: &CommitId) -> Result<CommitInfo, SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn keep(&self, _: &str, _: &CommitId) -> Result<(), SourceError> {
-        unreachable!("nobody asks")
-    }
-    async fn annotate(&self, _: &CommitId, _: &str, _: Timestamp) -> Result<(), SourceError> {
         unreachable!("nobody asks")
     }
 }

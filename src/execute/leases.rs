@@ -1,6 +1,7 @@
 //! What a worker needs of whoever has the queue.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -49,6 +50,10 @@ pub trait Leases: Send + Sync {
     /// # Errors
     /// [`LeaseError::Unavailable`].
     async fn abandon(&self) -> Result<u32, LeaseError>;
+    /// The longest that output waits for more before it is appended: shorter where somebody watches it come.
+    fn append_wait(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 }
 
 /// Why the queue does not do what a worker asks.

@@ -13,7 +13,7 @@ use super::leases::{LeaseError, Leases};
 use crate::broker::Broker;
 use crate::domain::{AttemptId, Clock};
 use crate::sandbox::Executor;
-use crate::source::Source;
+use crate::source::Contents;
 use crate::store::{Lease, Report};
 
 /// What a worker works with.
@@ -24,7 +24,7 @@ pub struct Ports {
     /// The sandbox.
     pub executor: Arc<dyn Executor>,
     /// Where script blobs are read.
-    pub source: Arc<dyn Source>,
+    pub source: Arc<dyn Contents>,
     /// The door of each attempt.
     pub broker: Broker,
     /// The time.

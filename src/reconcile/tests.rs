@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::record::RunRecord;
 use crate::source::fixture::{Fixture, Mirrored};
-use crate::source::{CommitInfo, Watch};
+use crate::source::{CommitInfo, Contents, Watch};
 use crate::store::{MemoryStore, RunFilter, SourceRow};
 
 /// A repository with three tenants, a daemon's ports, and a clock that stands until it is moved.
@@ -179,6 +179,13 @@ fn looked_at(pass: &Pass) -> Vec<&str> {
 }
 
 #[async_trait]
+impl Contents for Guarded {
+    async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
+        self.inner.blob(id).await
+    }
+}
+
+#[async_trait]
 impl Source for Guarded {
     fn address(&self) -> String {
         self.inner.address()
@@ -203,9 +210,6 @@ impl Source for Guarded {
     async fn platform_tree(&self, revision: &Revision) -> Result<Tree, SourceError> {
         self.trees_read.fetch_add(1, Ordering::Relaxed);
         self.inner.platform_tree(revision).await
-    }
-    async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
-        self.inner.blob(id).await
     }
     async fn is_ancestor(&self, one: &CommitId, other: &CommitId) -> Result<bool, SourceError> {
         self.inner.is_ancestor(one, other).await

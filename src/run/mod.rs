@@ -6,6 +6,7 @@
 //! concurrency key has room (the store counts; it says [`RunEvent::Admitted`] or [`RunEvent::Skipped`]). Approvals of
 //! steps are not supported yet: such a step is rejected, and `desired` refuses it before.
 
+mod alone;
 mod machine;
 mod pin;
 mod ready;
@@ -13,6 +14,7 @@ mod scope;
 mod state;
 mod time;
 
+pub use alone::{AloneError, alone};
 pub use machine::{LOST_LEASES_MAX, advance};
 pub use pin::{Ask, INPUTS_BYTES_MAX, PinError, input_problem, pin, repeat};
 pub use ready::{INPUT_BYTES_MAX, ITEMS_MAX};

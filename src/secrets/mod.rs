@@ -4,6 +4,7 @@
 //! does not open. Values are opened on demand and nothing is cached. Deliberately absent: who may ask
 //! (authz), what a step declares (broker), the index of versions (desired).
 
+mod at_hand;
 mod custody;
 mod user;
 mod wrap;
@@ -14,6 +15,7 @@ use crate::authz::{Expired, Permit, action};
 use crate::domain::{Disposition, SecretName, Timestamp, VersionId};
 use crate::sops::{IdentityError, Plaintext, SopsError};
 
+pub use at_hand::{AtHand, StandInError, StandIns};
 pub use custody::{Custody, FileVault};
 pub use user::UserIdentities;
 pub use wrap::{SealError, seal_fresh};
@@ -56,6 +58,14 @@ pub enum VaultError {
     /// The file does not open.
     #[error(transparent)]
     Sops(#[from] SopsError),
+    /// A file stands in for all secrets and has no value for this one.
+    #[error("`{place}` has no value for `{name}`")]
+    NoStandIn {
+        /// Which secret.
+        name: SecretName,
+        /// The file.
+        place: String,
+    },
     /// The thread that opened it ended without an answer.
     #[error("opening was interrupted")]
     Interrupted,
@@ -66,7 +76,7 @@ impl VaultError {
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Sops(_) | Self::Custody(_) => Disposition::NeedsChange,
+            Self::Sops(_) | Self::Custody(_) | Self::NoStandIn { .. } => Disposition::NeedsChange,
             Self::Expired(_) | Self::Interrupted => Disposition::Retry,
         }
     }

@@ -9,7 +9,7 @@ use git2::{ErrorCode, ObjectType, Repository, RepositoryInitMode, RepositoryInit
 
 use super::objects::{self, object_id, oid, unreadable};
 use super::remote::{self, FetchSettings, HEAD_REF, Remote};
-use super::{CommitInfo, Source, SourceError};
+use super::{CommitInfo, Contents, Source, SourceError};
 use crate::domain::{CommitId, Listing, ObjectId, Revision, TenantId, Timestamp, Tree};
 
 /// Bytes of a note.
@@ -102,6 +102,14 @@ fn head_of(repository: &Repository, branch: &str) -> Result<Option<Revision>, So
 }
 
 #[async_trait]
+impl Contents for GitSource {
+    async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
+        let id = id.clone();
+        self.reading(move |repository| objects::blob(repository, &id)).await
+    }
+}
+
+#[async_trait]
 impl Source for GitSource {
     fn address(&self) -> String {
         self.remote.to_string()
@@ -143,11 +151,6 @@ impl Source for GitSource {
             objects::platform_tree(repository, &objects::root_of(repository, &revision)?)
         })
         .await
-    }
-
-    async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
-        let id = id.clone();
-        self.reading(move |repository| objects::blob(repository, &id)).await
     }
 
     async fn is_ancestor(&self, ancestor: &CommitId, descendant: &CommitId) -> Result<bool, SourceError> {

@@ -5,6 +5,7 @@
 //! refuse. What cannot be read is an error, never an empty listing: unreadable is not deleted. Deliberately
 //! absent: what the files mean (desired), whether a new head may be followed (reconcile), the forge.
 
+mod changes;
 mod git;
 mod objects;
 mod remote;
@@ -24,14 +25,25 @@ use async_trait::async_trait;
 
 use crate::domain::{CommitId, Disposition, Listing, ObjectId, Revision, TenantId, Timestamp, Tree};
 
+pub use changes::{Changes, Watched};
 pub use git::GitSource;
 pub use remote::{FetchSettings, Remote, RemoteError, default_branch};
 pub use watch::{Waker, Watch};
 pub use work_tree::{LocalRepository, Snapshot};
 
+/// The contents of files by their ids: all of a repository that a run needs.
+#[async_trait]
+pub trait Contents: Send + Sync {
+    /// The bytes of one blob, at most 16 MiB.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`], [`SourceError::TooLarge`].
+    async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError>;
+}
+
 /// The repository as the loop sees it: whole reads of one revision.
 #[async_trait]
-pub trait Source: Send + Sync {
+pub trait Source: Contents {
     /// The address, without credentials, for people.
     fn address(&self) -> String;
 
@@ -64,12 +76,6 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`SourceError::Unreadable`].
     async fn platform_tree(&self, revision: &Revision) -> Result<Tree, SourceError>;
-
-    /// The bytes of one blob, at most 16 MiB.
-    ///
-    /// # Errors
-    /// [`SourceError::Unreadable`], [`SourceError::TooLarge`].
-    async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError>;
 
     /// Whether `descendant` is `ancestor` or comes after it. An ancestor that is not here is none: a fetch
     /// brings everything that comes before a head.

@@ -7,12 +7,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use git2::{ErrorCode, Index, IndexAddOption, IndexEntry, IndexTime, ObjectType, Odb, Oid, Repository};
 
 use super::objects::{self, Root, object_id, oid, unreadable};
-use super::{CommitInfo, SourceError, remote};
+use super::{CommitInfo, Contents, SourceError, remote};
 use crate::domain::{CommitId, Entry, Listing, Mode, ObjectId, Revision, TenantId, Tree};
 
 /// Bytes of a file that is read; a larger one is listed without content.
@@ -231,6 +232,14 @@ impl LocalRepository {
             index.conflict_remove(&path).map_err(unreadable(what()))?;
         }
         index.write_tree_to(repository).map_err(unreadable(what()))
+    }
+}
+
+#[async_trait]
+impl Contents for Mutex<Snapshot> {
+    /// Reads from memory or this machine's disk; whoever asks next waits.
+    async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).blob(id)
     }
 }
 

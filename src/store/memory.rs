@@ -1,5 +1,5 @@
 //! The model: the same trait over maps in memory. What the tests compare with, and the store of a run without
-//! a daemon, where nothing is kept; never a product.
+//! a daemon, where nothing is kept; never a daemon's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

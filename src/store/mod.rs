@@ -1,6 +1,7 @@
 //! Actual state, queue, leases, records, behind one trait of whole operations in domain words.
 //!
-//! SQLite is the default engine; the model in memory is what the tests compare with, never a product.
+//! SQLite is the default engine; the model in memory is what the tests compare with, and where a run without a daemon
+//! keeps nothing. No daemon is built on it.
 //! The run machine is advanced inside these operations, in the transaction that stores its new state.
 //! Deliberately absent: deciding (authz), diffing (plan), anything of Git. The ledger lies beside the store.
 

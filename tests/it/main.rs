@@ -12,6 +12,7 @@ mod compile_fail;
 mod crash;
 mod demo;
 mod layering;
+mod local_run;
 mod pages;
 mod permits;
 mod sandbox;

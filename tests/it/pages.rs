@@ -6,6 +6,7 @@ const PAGES: &[&str] = &[
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
+    "docs/local-run.md",
     "example-repo/README.md",
     "tests/keys/README.md",
     "tests/sops-vectors/README.md",

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 /// Where each of the daemon's fixed rights may be taken, by the call's text. Tests may take any.
-const TAKEN: [(&str, &[&str]); 4] = [
+const TAKEN: [(&str, &[&str]); 5] = [
     ("Standing::stored(", &["authz/", "store/"]),
     ("for_lease(", &["authz/", "store/"]),
-    ("for_reconcile(", &["authz/", "store/", "apply/", "reconcile/", "app.rs"]),
+    ("for_reconcile(", &["authz/", "store/", "apply/", "reconcile/", "app.rs", "app/local.rs"]),
     ("for_schedule(", &["authz/", "store/", "queue/", "reconcile/", "app.rs"]),
+    ("for_work_tree(", &["authz/", "app/local.rs"]),
 ];
 
 /// The calls of `source` that its place does not allow. What stands behind the first test module is not looked at.
