@@ -175,6 +175,8 @@ pub struct App {
     trust: Arc<Trust>,
     clock: Clock,
     fresh: FreshIds,
+    /// Keeps the time for passes that somebody asks for one by one.
+    time: tokio::sync::Mutex<Keeper>,
 }
 
 /// The name of the worker inside the daemon.
@@ -220,6 +222,11 @@ impl App {
                 Arc::clone(&logs),
                 EMBEDDED_WORKER,
                 settings.regions.claimed().map(<[String]>::to_vec),
+                Arc::clone(&clock),
+            )),
+            time: tokio::sync::Mutex::new(Keeper::new(
+                Arc::clone(&shared),
+                Arc::clone(&fresh),
                 Arc::clone(&clock),
             )),
             loop_ports: reconcile::Ports {
@@ -282,7 +289,7 @@ impl App {
     /// What concerns everybody; a tenant's own failure stands in its row.
     pub async fn pass(&self) -> Result<reconcile::Pass, AppError> {
         let pass = reconcile::pass(&self.loop_ports).await?;
-        self.keeper().pass().await?;
+        self.time.lock().await.pass().await?;
         Ok(pass)
     }
 
@@ -551,7 +558,7 @@ async fn open_source(
 async fn named_branch(source: &GitSource) -> Option<String> {
     let revision = source.fetch().await.ok()?;
     let listing = source.listing(&revision).await.ok()?;
-    let text = source.blob(&listing.settings?).await.ok()?;
+    let text = source.blob(listing.settings.as_ref()?).await.ok()?;
     let table: toml::Table = std::str::from_utf8(&text).ok()?.parse().ok()?;
     Some(table.get("reconcile")?.get("branch")?.as_str()?.to_owned())
 }

@@ -19,6 +19,8 @@ pub(super) mod state {
 
 /// What a fetch led to.
 pub(super) struct Followed {
+    /// The row as it was.
+    pub before: SourceRow,
     /// The row as it will be.
     pub row: SourceRow,
     /// What this pass goes by; `None` before the first fetch that works.
@@ -40,7 +42,7 @@ pub(super) async fn follow(ports: &Ports, rewrites: bool, now: Timestamp) -> Res
                 ..before.clone()
             };
             let revision = known(ports.source.as_ref(), &before).await?;
-            return Ok(Followed { row, revision, audit: Vec::new() });
+            return Ok(Followed { before, row, revision, audit: Vec::new() });
         }
     };
     let current = SourceRow {
@@ -52,17 +54,17 @@ pub(super) async fn follow(ports: &Ports, rewrites: bool, now: Timestamp) -> Res
         released: before.released.clone().filter(|released| *released == head.commit),
     };
     let Some(old) = before.head.clone().filter(|old| *old != head.commit) else {
-        return Ok(Followed { row: current, revision: Some(head), audit: Vec::new() });
+        return Ok(Followed { before, row: current, revision: Some(head), audit: Vec::new() });
     };
     if ports.source.is_ancestor(&old, &head.commit).await? {
         let audit = passed_over(ports.source.as_ref(), &old, &head.commit, now).await?;
-        return Ok(Followed { row: current, revision: Some(head), audit });
+        return Ok(Followed { before, row: current, revision: Some(head), audit });
     }
     if rewrites || before.released.as_ref() == Some(&head.commit) {
         let reason = if rewrites { "`on_rewrite = \"follow\"`" } else { "released" };
         tracing::warn!(%old, new = %head.commit, "history was rewritten and is followed");
         let entry = entry("source.rewrite_followed", &head.commit, format!("{reason}; before: {old}"), now);
-        return Ok(Followed { row: current, revision: Some(head), audit: vec![entry] });
+        return Ok(Followed { before, row: current, revision: Some(head), audit: vec![entry] });
     }
     let message = format!(
         "history was rewritten: `{}` does not come after `{}`, which stays in force; look at it, then \
@@ -81,7 +83,7 @@ pub(super) async fn follow(ports: &Ports, rewrites: bool, now: Timestamp) -> Res
         ..current
     };
     let revision = known(ports.source.as_ref(), &row).await?;
-    Ok(Followed { row, revision, audit: audit.into_iter().collect() })
+    Ok(Followed { before, row, revision, audit: audit.into_iter().collect() })
 }
 
 /// The commit that was followed last, on the branch of the mirror.

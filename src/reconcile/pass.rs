@@ -11,7 +11,7 @@ use super::tenant::{self, Seen};
 use super::{Failure, Ports, note, platform};
 use crate::domain::{ChangeControlMode, Listing, OnRewrite, Revision, StatusRow, TenantId, Timestamp};
 use crate::plan;
-use crate::store::{SourceRow, TenantHead};
+use crate::store::{Pending, SourceRow, TenantHead};
 
 /// Tenants that are looked at side by side: reading is work, and a slow one must not hold up the others.
 const SIDE_BY_SIDE: usize = 8;
@@ -40,15 +40,17 @@ pub async fn pass(ports: &Ports) -> Result<Pass, Failure> {
     let now = ports.store.now((ports.clock)()).await?;
     let followed = follow::follow(ports, follows_rewrites(ports).await?, now).await?;
     let Some(revision) = followed.revision.clone() else {
-        ports.store.set_source(&followed.row, &followed.audit).await?;
+        if let Some(written) = write_ahead(ports, &followed).await? {
+            written.landed().await?;
+        }
         let source = followed.row;
         return Ok(Pass { source, revision: None, platform: None, looked_at: Vec::new(), next: None });
     };
-    let listing = Arc::new(ports.source.listing(&revision).await?);
+    let listing = ports.source.listing(&revision).await?;
     let heads = ports.store.tenants().await?;
     let (source, pruned) = guarded(followed, &listing, &heads);
     let released = source.row.released.as_ref() == Some(&revision.commit);
-    ports.store.set_source(&source.row, &source.audit).await?;
+    let written = write_ahead(ports, &source).await?;
     let scope = platform::reconcile(ports, &listing, released, now).await?;
     let mut looked_at = Vec::new();
     if let Some(applied) = scope.applied {
@@ -69,8 +71,23 @@ pub async fn pass(ports: &Ports) -> Result<Pass, Failure> {
             tracing::warn!(commit = %revision.commit, %error, "the note could not be written");
         }
     }
+    if let Some(written) = written {
+        written.landed().await?;
+    }
     let next = next_deadline(&ports.store.tenants().await?, &scope.status, now);
     Ok(Pass { source: source.row, revision: Some(revision), platform: Some(scope.status), looked_at, next })
+}
+
+/// Writes the source's row if it says anything new, together with what the pass writes next: nothing of a commit lands
+/// before the row that follows it.
+async fn write_ahead(ports: &Ports, followed: &Followed) -> Result<Option<Pending>, Failure> {
+    let Followed { before, row, audit, .. } = followed;
+    let same = SourceRow { fetched_at: row.fetched_at, ..before.clone() };
+    if audit.is_empty() && same == *row && before.fetched_at.is_some() {
+        ports.store.saw_source(row.fetched_at.unwrap_or_default());
+        return Ok(None);
+    }
+    Ok(Some(ports.store.set_source_ahead(row, audit).await?))
 }
 
 /// Whether the applied platform lets a force-push pass; only mode `open` can.

@@ -146,7 +146,7 @@ async fn commit_by_commit(
         let changed = listing.tenants.get(tenant).filter(|id| Some(*id) != tree.as_ref()).cloned();
         if changed.is_some() {
             tree = changed;
-            steps.push(Seen { listing: Arc::new(listing), ..seen.clone() });
+            steps.push(Seen { listing, ..seen.clone() });
         }
     }
     Ok(steps)

@@ -196,7 +196,7 @@ impl Source for Guarded {
     async fn head(&self) -> Result<Option<Revision>, SourceError> {
         self.inner.head().await
     }
-    async fn listing(&self, revision: &Revision) -> Result<Listing, SourceError> {
+    async fn listing(&self, revision: &Revision) -> Result<Arc<Listing>, SourceError> {
         self.inner.listing(revision).await
     }
     async fn tenant_tree(&self, revision: &Revision, tenant: &TenantId) -> Result<Tree, SourceError> {

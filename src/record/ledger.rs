@@ -168,6 +168,24 @@ impl Ledger {
         LedgerLine { sequence, at, entry, previous: previous.to_owned(), hash }
     }
 
+    /// Whether an entry takes something away, which a ledger that lost it would let come back. An apply does where
+    /// rights end with it, and then its authority number has risen.
+    #[must_use]
+    pub fn is_taken_away_by(&self, entry: &LedgerEntry) -> bool {
+        match entry {
+            LedgerEntry::PlatformApplied { .. } => false,
+            LedgerEntry::Applied { tenant, authority, .. } => {
+                *authority > self.tenants.get(tenant).map_or(0, |known| known.authority)
+            }
+            LedgerEntry::Restricted { .. }
+            | LedgerEntry::Revoked { .. }
+            // Started again it would end later.
+            | LedgerEntry::ElevationStarted { .. }
+            | LedgerEntry::ElevationEnded { .. }
+            | LedgerEntry::Removed { .. } => true,
+        }
+    }
+
     /// Reads one line of the file behind those read before.
     ///
     /// # Errors
@@ -282,6 +300,28 @@ mod tests {
         let acme = &ledger.tenants["acme"];
         assert_eq!((acme.incarnation, acme.generation, acme.removed), (2, 1, None));
         assert!(acme.revoked.is_empty());
+    }
+
+    #[test]
+    fn what_ends_a_right_takes_away_and_a_plain_apply_does_not() {
+        let apply = |authority| LedgerEntry::Applied {
+            tenant: "acme".parse().unwrap(),
+            incarnation: 1,
+            commit: "a".repeat(40).parse().unwrap(),
+            generation: 2,
+            authority,
+        };
+        let (ledger, _) = write(&[apply(3)]);
+        for (entry, want) in [
+            (apply(3), false),
+            (apply(4), true),
+            (LedgerEntry::PlatformApplied { commit: "a".repeat(40).parse().unwrap() }, false),
+            (revoked(1), true),
+            (LedgerEntry::Removed { tenant: "acme".parse().unwrap(), incarnation: 1 }, true),
+            (LedgerEntry::Restricted { tenant: "acme".parse().unwrap(), incarnation: 1, authority: 4 }, true),
+        ] {
+            assert_eq!(ledger.is_taken_away_by(&entry), want, "{entry:?}");
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The repository as a bare mirror of our own: objects by libgit2, fetch by the system `git`.
 #![expect(clippy::disallowed_methods, reason = "an adapter: makes and cleans the mirror's directory")]
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use git2::{ErrorCode, ObjectType, Repository, RepositoryInitMode, RepositoryInitOptions, Signature, Time};
 
+use super::nearby::{self, Nearby};
 use super::objects::{self, object_id, oid, unreadable};
 use super::remote::{self, FetchSettings, HEAD_REF, Remote};
 use super::{CommitInfo, Contents, Source, SourceError};
@@ -14,6 +16,8 @@ use crate::domain::{CommitId, Listing, ObjectId, Revision, TenantId, Timestamp, 
 
 /// Bytes of a note.
 const NOTE_BYTES_MAX: usize = 64 * 1024;
+/// Listings that are kept: the head's, and that of the commit before it while both are looked at.
+const LISTINGS_MAX: usize = 2;
 
 /// A mirror of one branch of one repository.
 ///
@@ -23,6 +27,8 @@ pub struct GitSource {
     settings: FetchSettings,
     mirror: PathBuf,
     repository: Arc<Mutex<Repository>>,
+    /// What was listed last. A commit never changes what it has.
+    listings: Arc<Mutex<VecDeque<Arc<Listing>>>>,
 }
 
 impl GitSource {
@@ -49,7 +55,40 @@ impl GitSource {
             }
         }
         clear_leftovers(mirror);
-        Ok(Self { remote, settings, mirror: mirror.to_owned(), repository: Arc::new(Mutex::new(repository)) })
+        Ok(Self {
+            remote,
+            settings,
+            mirror: mirror.to_owned(),
+            repository: Arc::new(Mutex::new(repository)),
+            listings: Arc::default(),
+        })
+    }
+
+    /// Fetches from a directory on this machine where that is plain; `None` leaves it to `git`.
+    async fn fetch_nearby(&self, directory: &Path) -> Option<Revision> {
+        let known = self.reading(|mirror| Ok(nearby::known(mirror))).await.ok()??;
+        let (directory, branch, from) = (directory.to_owned(), self.settings.branch.clone(), known.clone());
+        // Not under the lock of the mirror: a file system that hangs must not hold up who reads what is here.
+        let look = tokio::task::spawn_blocking(move || nearby::look(&directory, &branch, &from));
+        match tokio::time::timeout(self.settings.time_max, look).await.ok()?.ok()?? {
+            Nearby::Same => {}
+            Nearby::Moved { head, pack } => {
+                if let Some(pack) = pack {
+                    remote::unpack(&self.remote, &self.settings, &self.mirror, pack).await.ok()?;
+                }
+                let moved = move |mirror: &Repository| {
+                    let moved = mirror.reference_matching(HEAD_REF, head, true, known.head, "fetched");
+                    moved.map(|_| ()).map_err(unreadable("the head of the mirror"))
+                };
+                self.reading(moved).await.ok()?;
+            }
+        }
+        self.head().await.ok()?
+    }
+
+    fn listed(&self, revision: &Revision) -> Option<Arc<Listing>> {
+        let listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+        listings.iter().find(|listing| listing.revision == *revision).map(Arc::clone)
     }
 
     /// Runs a read on a thread that may block.
@@ -88,6 +127,10 @@ fn clear_leftovers(mirror: &Path) {
     }
 }
 
+fn at(tenant: &TenantId) -> String {
+    format!("tenants/{tenant}")
+}
+
 fn head_of(repository: &Repository, branch: &str) -> Result<Option<Revision>, SourceError> {
     let id = match repository.refname_to_id(HEAD_REF) {
         Ok(id) => id,
@@ -116,6 +159,11 @@ impl Source for GitSource {
     }
 
     async fn fetch(&self) -> Result<Revision, SourceError> {
+        if let Some(directory) = self.remote.directory()
+            && let Some(head) = self.fetch_nearby(directory).await
+        {
+            return Ok(head);
+        }
         let fetched = remote::fetch(&self.remote, &self.settings, &self.mirror).await;
         if let Err(error) = fetched {
             clear_leftovers(&self.mirror);
@@ -129,17 +177,30 @@ impl Source for GitSource {
         self.reading(move |repository| head_of(repository, &branch)).await
     }
 
-    async fn listing(&self, revision: &Revision) -> Result<Listing, SourceError> {
-        let revision = revision.clone();
+    async fn listing(&self, revision: &Revision) -> Result<Arc<Listing>, SourceError> {
+        if let Some(listing) = self.listed(revision) {
+            return Ok(listing);
+        }
+        let (revision, listings) = (revision.clone(), Arc::clone(&self.listings));
         self.reading(move |repository| {
-            objects::listing(repository, &objects::root_of(repository, &revision)?)
+            let listing = Arc::new(objects::listing(repository, &objects::root_of(repository, &revision)?)?);
+            let mut listings = listings.lock().unwrap_or_else(PoisonError::into_inner);
+            listings.push_front(Arc::clone(&listing));
+            listings.truncate(LISTINGS_MAX);
+            Ok(listing)
         })
         .await
     }
 
     async fn tenant_tree(&self, revision: &Revision, tenant: &TenantId) -> Result<Tree, SourceError> {
+        let listing = self.listed(revision);
         let (revision, tenant) = (revision.clone(), tenant.clone());
         self.reading(move |repository| {
+            // What is listed as a directory of that name is the tenant's; a file or link is not read as one.
+            if let Some(listing) = listing.filter(|listing| !listing.misplaced.contains(&at(&tenant))) {
+                let tree = listing.tenants.get(&tenant);
+                return objects::tenant_tree_as_listed(repository, &revision, &tenant, tree);
+            }
             objects::tenant_tree(repository, &objects::root_of(repository, &revision)?, &tenant)
         })
         .await

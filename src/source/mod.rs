@@ -7,6 +7,7 @@
 
 mod changes;
 mod git;
+mod nearby;
 mod objects;
 mod remote;
 mod watch;
@@ -63,7 +64,7 @@ pub trait Source: Contents {
     ///
     /// # Errors
     /// [`SourceError::Unreadable`] if one of them cannot be read.
-    async fn listing(&self, revision: &Revision) -> Result<Listing, SourceError>;
+    async fn listing(&self, revision: &Revision) -> Result<Arc<Listing>, SourceError>;
 
     /// The files below `tenants/T`, contents up to 1 MiB each; without files where there is no such directory.
     ///

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use git2::{ErrorCode, ObjectType, Odb, Oid, Repository};
+use git2::{ErrorCode, ObjectType, Odb, Oid, Repository, TreeEntry};
 
 use super::{CommitInfo, Signer, SourceError};
 use crate::domain::{CommitId, Entry, Listing, Mode, ObjectId, Revision, TenantId, Timestamp, Tree};
@@ -84,16 +84,9 @@ enum ChildKind {
     File(Mode),
 }
 
-fn children(repository: &Repository, odb: &Odb<'_>, id: Oid, path: &str) -> Result<Vec<Child>, SourceError> {
-    let what = || if path.is_empty() { format!("tree `{id}`") } else { format!("directory `{path}`") };
-    let (bytes, _) = odb.read_header(id).map_err(unreadable(what()))?;
-    if bytes > TREE_OBJECT_BYTES_MAX {
-        return Err(SourceError::TooLarge { what: what(), limit: "32 MiB of names".to_owned() });
-    }
-    let tree = repository.find_tree(id).map_err(unreadable(what()))?;
-    Ok(tree
-        .iter()
-        .map(|entry| Child {
+impl Child {
+    fn of(entry: &TreeEntry<'_>) -> Self {
+        Self {
             name: entry.name_bytes().to_vec(),
             kind: match entry.filemode_raw() & 0o170_000 {
                 0o040_000 => ChildKind::Directory,
@@ -103,8 +96,27 @@ fn children(repository: &Repository, odb: &Odb<'_>, id: Oid, path: &str) -> Resu
                 _ => ChildKind::File(Mode::File),
             },
             id: entry.id(),
-        })
-        .collect())
+        }
+    }
+}
+
+fn children(repository: &Repository, odb: &Odb<'_>, id: Oid, path: &str) -> Result<Vec<Child>, SourceError> {
+    let tree = directory(repository, odb, id, path)?;
+    Ok(tree.iter().map(|entry| Child::of(&entry)).collect())
+}
+
+fn directory<'r>(
+    repository: &'r Repository,
+    odb: &Odb<'_>,
+    id: Oid,
+    path: &str,
+) -> Result<git2::Tree<'r>, SourceError> {
+    let what = || if path.is_empty() { format!("tree `{id}`") } else { format!("directory `{path}`") };
+    let (bytes, _) = odb.read_header(id).map_err(unreadable(what()))?;
+    if bytes > TREE_OBJECT_BYTES_MAX {
+        return Err(SourceError::TooLarge { what: what(), limit: "32 MiB of names".to_owned() });
+    }
+    repository.find_tree(id).map_err(unreadable(what()))
 }
 
 /// The name as text, or with its odd bytes shown; a name that would be a path is odd as a whole.
@@ -188,6 +200,22 @@ pub(super) fn tenant_tree(
     read(repository, root, &[&format!("tenants/{tenant}")], Budget::TREE)
 }
 
+/// Reads one tenant's directory as a listing has it: `tree` is what stands there under its name, `None` if nothing
+/// does. Saves looking for it among all of them.
+pub(super) fn tenant_tree_as_listed(
+    repository: &Repository,
+    revision: &Revision,
+    tenant: &TenantId,
+    tree: Option<&ObjectId>,
+) -> Result<Tree, SourceError> {
+    let mut reader = Reader::new(repository, revision, Budget::TREE)?;
+    if let Some(tree) = tree {
+        let child = Child { name: Vec::new(), kind: ChildKind::Directory, id: oid(tree)? };
+        reader.take(&child, &format!("tenants/{tenant}"), 1)?;
+    }
+    Ok(reader.ended())
+}
+
 /// Reads the files at or below some paths.
 pub(super) fn read(
     repository: &Repository,
@@ -195,21 +223,13 @@ pub(super) fn read(
     paths: &[&str],
     budget: Budget,
 ) -> Result<Tree, SourceError> {
-    let odb = repository.odb().map_err(unreadable("the object database"))?;
-    let tree = Tree {
-        revision: root.revision.clone(),
-        files: BTreeMap::new(),
-        misnamed: Vec::new(),
-        truncated: None,
-    };
-    let mut reader = Reader { repository, odb, budget, entries: 0, bytes: 0, tree };
+    let mut reader = Reader::new(repository, &root.revision, budget)?;
     for path in paths {
         if let Some(child) = reader.find(root.tree, path)? {
             reader.take(&child, path, 1)?;
         }
     }
-    reader.tree.misnamed.sort();
-    Ok(reader.tree)
+    Ok(reader.ended())
 }
 
 struct Reader<'a> {
@@ -221,7 +241,23 @@ struct Reader<'a> {
     tree: Tree,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(repository: &'a Repository, revision: &Revision, budget: Budget) -> Result<Self, SourceError> {
+        let odb = repository.odb().map_err(unreadable("the object database"))?;
+        let tree = Tree {
+            revision: revision.clone(),
+            files: BTreeMap::new(),
+            misnamed: Vec::new(),
+            truncated: None,
+        };
+        Ok(Self { repository, odb, budget, entries: 0, bytes: 0, tree })
+    }
+
+    fn ended(mut self) -> Tree {
+        self.tree.misnamed.sort();
+        self.tree
+    }
+
     /// The entry at a path, `None` where there is none. A directory that cannot be read is an error.
     fn find(&self, root: Oid, path: &str) -> Result<Option<Child>, SourceError> {
         let mut found = Child { name: Vec::new(), kind: ChildKind::Directory, id: root };
@@ -230,9 +266,9 @@ impl Reader<'_> {
             if found.kind != ChildKind::Directory {
                 return Ok(None);
             }
-            let all = children(self.repository, &self.odb, found.id, &walked)?;
-            match all.into_iter().find(|child| child.name == part.as_bytes()) {
-                Some(child) => found = child,
+            let tree = directory(self.repository, &self.odb, found.id, &walked)?;
+            match tree.iter().find(|entry| entry.name_bytes() == part.as_bytes()) {
+                Some(entry) => found = Child::of(&entry),
                 None => return Ok(None),
             }
             walked = joined(&walked, part);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::SourceError;
@@ -193,6 +193,22 @@ pub(super) async fn fetch(
     Err(classify(remote, &answer.words))
 }
 
+/// Puts the objects of a pack into `mirror`, checked as those of a fetch are; moves no ref.
+///
+/// # Errors
+/// As [`fetch`]; some of the objects may lie there then, named by nothing.
+pub(super) async fn unpack(
+    remote: &Remote,
+    settings: &FetchSettings,
+    mirror: &Path,
+    pack: Vec<u8>,
+) -> Result<(), SourceError> {
+    let mut command = git(remote, settings).await?;
+    command.arg("--git-dir").arg(mirror).args(["unpack-objects", "-q", "--strict"]);
+    let answer = run_with(command, remote, settings.time_max, pack).await?;
+    if answer.success { Ok(()) } else { Err(classify(remote, &answer.words)) }
+}
+
 /// The names of the branches that the remote has, sorted.
 ///
 /// # Errors
@@ -347,9 +363,18 @@ impl Drop for Group {
     }
 }
 
-async fn run(mut command: Command, remote: &Remote, time_max: Duration) -> Result<Answer, SourceError> {
+async fn run(command: Command, remote: &Remote, time_max: Duration) -> Result<Answer, SourceError> {
+    run_with(command, remote, time_max, Vec::new()).await
+}
+
+async fn run_with(
+    mut command: Command,
+    remote: &Remote,
+    time_max: Duration,
+    input: Vec<u8>,
+) -> Result<Answer, SourceError> {
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -358,10 +383,16 @@ async fn run(mut command: Command, remote: &Remote, time_max: Duration) -> Resul
         .map_err(SourceError::NoGit)?;
     let leader = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     let mut group = Group(leader);
-    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (given, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let give = async move {
+        if let Some(mut given) = given {
+            // One that does not listen says why, and ends badly.
+            let _ = given.write_all(&input).await;
+        }
+    };
     let ended = tokio::time::timeout(time_max, async {
         // The pipes close when the last process that holds them ends, so waiting comes last.
-        let (output, words) = tokio::join!(bounded(out), bounded(err));
+        let ((), output, words) = tokio::join!(give, bounded(out), bounded(err));
         (child.wait().await, output, words)
     })
     .await;

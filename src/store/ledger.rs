@@ -21,6 +21,8 @@ pub(super) struct LedgerFile {
     ledger: Ledger,
     /// Bytes of whole lines: what stands behind them was never acknowledged.
     length: u64,
+    /// Whether lines were written that are not known to be on the disk.
+    behind: bool,
 }
 
 impl LedgerFile {
@@ -39,7 +41,7 @@ impl LedgerFile {
         }
         let directory = path.parent().unwrap_or(Path::new("."));
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(fault)?;
-        Ok(Self { path: path.to_owned(), file, ledger, length })
+        Ok(Self { path: path.to_owned(), file, ledger, length, behind: false })
     }
     /// What its lines add up to.
     pub(super) fn ledger(&self) -> &Ledger {
@@ -51,27 +53,52 @@ impl LedgerFile {
     /// [`StoreError::Unavailable`]; then nobody knows how much of them is in the file, and it must be opened
     /// anew.
     pub(super) fn append(&mut self, at: Timestamp, entries: Vec<LedgerEntry>) -> Result<(), StoreError> {
+        self.write(at, entries)?;
+        self.sync()
+    }
+
+    /// Adds lines that a process which dies cannot lose any more, while a machine that does still can: those that take
+    /// something away are durable when it returns, the others after [`LedgerFile::sync`].
+    ///
+    /// A database knows its own applies, and the ledger takes them from it at the next start; what only the ledger
+    /// keeps from coming back never waits.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::append`].
+    pub(super) fn write(&mut self, at: Timestamp, entries: Vec<LedgerEntry>) -> Result<(), StoreError> {
         let mut text = String::new();
-        let mut next = self.ledger.clone();
+        let mut urgent = false;
         for entry in entries {
-            let line = next.line(at, entry);
+            urgent |= self.ledger.is_taken_away_by(&entry);
+            let line = self.ledger.line(at, entry);
             let json = serde_json::to_string(&line)
                 .map_err(|error| StoreError::Corrupt { what: "ledger line", message: error.to_string() })?;
             text.push_str(&json);
             text.push('\n');
-            next.take(line);
+            self.ledger.take(line);
         }
-        let written = self
-            .file
-            .seek(SeekFrom::Start(self.length))
-            .and_then(|_| self.file.write_all(text.as_bytes()))
-            .and_then(|()| self.file.sync_data());
-        written.map_err(|error| {
-            failed(format!("the ledger `{}` cannot be written", self.path.display()), error)
-        })?;
+        let written =
+            self.file.seek(SeekFrom::Start(self.length)).and_then(|_| self.file.write_all(text.as_bytes()));
+        written.map_err(|error| self.fault(error))?;
         self.length += u64::try_from(text.len()).unwrap_or(u64::MAX);
-        self.ledger = next;
+        self.behind = true;
+        if urgent { self.sync() } else { Ok(()) }
+    }
+
+    /// Makes every line durable.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::append`].
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        if self.behind {
+            self.file.sync_data().map_err(|error| self.fault(error))?;
+            self.behind = false;
+        }
         Ok(())
+    }
+
+    fn fault(&self, error: std::io::Error) -> StoreError {
+        failed(format!("the ledger `{}` cannot be written", self.path.display()), error)
     }
 }
 

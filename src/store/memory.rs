@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::pending::LastFetch;
 use super::rows::{
     AttemptRow, Chain, Document, Eligible, Engine, Found, Held, Job, Outlook, Place, Rows, RunKey, RunRow,
     Scope, Turn, Work,
 };
-use super::{RunFilter, StoreError, TenantHead};
+use super::{Pending, RunFilter, StoreError, TenantHead};
 use crate::domain::{
     ActualState, AttemptId, AuditRecord, CommitId, Outcome, RunId, RunPins, TenantId, Timestamp, TriggerKind,
     WorkflowId,
@@ -21,6 +22,7 @@ use crate::record::LedgerEntry;
 #[derive(Default)]
 pub struct MemoryStore {
     rows: tokio::sync::Mutex<MemoryRows>,
+    last_fetch: LastFetch,
 }
 
 impl MemoryStore {
@@ -63,6 +65,12 @@ impl Engine for MemoryStore {
         let result = work(&mut next).await?;
         *rows = next;
         Ok(result)
+    }
+    async fn write_ahead(&self, work: Work<()>) -> Found<Pending> {
+        Ok(Pending::known(self.write(work).await))
+    }
+    fn last_fetch(&self) -> &LastFetch {
+        &self.last_fetch
     }
     async fn read<T: Send + 'static>(&self, work: Work<T>) -> Found<T> {
         let mut rows = self.rows.lock().await.clone();

@@ -19,6 +19,7 @@ mod ledger;
 mod logs;
 mod memory;
 mod operations;
+mod pending;
 mod records;
 mod rows;
 mod sqlite;
@@ -28,6 +29,7 @@ mod transactional;
 pub use failpoint::FAILPOINTS;
 pub use logs::{LOG_BYTES_MAX, LocalLogs, Logs, MemoryLogs};
 pub use memory::MemoryStore;
+pub use pending::Pending;
 pub use sqlite::SqliteStore;
 
 use std::collections::BTreeMap;
@@ -281,6 +283,13 @@ pub trait Store: Send + Sync {
     async fn source(&self) -> Result<SourceRow, StoreError>;
     /// Writes the source's row.
     async fn set_source(&self, row: &SourceRow, audit: &[AuditEntry]) -> Result<(), StoreError>;
+    /// Writes the source's row in the transaction of what is written next, or in one of its own as soon as the answer
+    /// is waited for: what comes from a commit never lands before the row that follows it, and needs no second
+    /// durable commit for that.
+    async fn set_source_ahead(&self, row: &SourceRow, audit: &[AuditEntry]) -> Result<Pending, StoreError>;
+    /// Says that the source was fetched again and is as its row says. Kept in memory until the store is closed, so
+    /// that looking costs no durable commit.
+    fn saw_source(&self, at: Timestamp);
 
     // --- steering ---
 

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{RunFilter, StoreError, TenantHead};
+use super::pending::LastFetch;
+use super::{Pending, RunFilter, StoreError, TenantHead};
 use crate::domain::{
     ActualState, AttemptId, AuditRecord, CommitId, Outcome, Phase, RunId, RunPins, StatusRow, StepId,
     TenantId, Timestamp, Trigger, TriggerKind, WorkflowId,
@@ -277,6 +278,10 @@ pub(super) trait Engine: Send + Sync {
     /// Durable when it returns `Ok`; without any effect when it returns `Err`, except that after
     /// [`StoreError::Unavailable`] nobody knows.
     async fn write<T: Send + 'static>(&self, work: Work<T>) -> Found<T>;
+    /// As [`Engine::write`], in the transaction of what is written next.
+    async fn write_ahead(&self, work: Work<()>) -> Found<Pending>;
+    /// What is remembered of the source beside its row.
+    fn last_fetch(&self) -> &LastFetch;
     /// Sees one moment of the store; what it writes is lost.
     async fn read<T: Send + 'static>(&self, work: Work<T>) -> Found<T>;
     async fn heads(&self) -> Found<Arc<[TenantHead]>>;

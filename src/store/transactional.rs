@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use super::operations as op;
 use super::rows::{Document, Engine, work};
 use super::{
-    Application, AppliedAt, AppliedPlatform, Fired, Lease, Renewal, Report, RunFilter, SourceRow, Started,
-    Store, StoreError, TenantHead,
+    Application, AppliedAt, AppliedPlatform, Fired, Lease, Pending, Renewal, Report, RunFilter, SourceRow,
+    Started, Store, StoreError, TenantHead,
 };
 use crate::authz::{Permit, action};
 use crate::domain::{
@@ -78,11 +78,19 @@ impl<E: Engine> Store for E {
         self.read(work!(|rows| op::document(rows, Document::PlatformStatus))).await
     }
     async fn source(&self) -> Result<SourceRow, StoreError> {
-        self.read(work!(|rows| op::document(rows, Document::Source))).await.map(Option::unwrap_or_default)
+        let row = self.read(work!(|rows| op::document(rows, Document::Source))).await?;
+        Ok(self.last_fetch().over(row.unwrap_or_default()))
     }
     async fn set_source(&self, row: &SourceRow, audit: &[AuditEntry]) -> Result<(), StoreError> {
         let (row, audit) = (row.clone(), audit.to_vec());
         self.write(work!(|rows| op::set_source(rows, row, audit))).await
+    }
+    async fn set_source_ahead(&self, row: &SourceRow, audit: &[AuditEntry]) -> Result<Pending, StoreError> {
+        let (row, audit) = (row.clone(), audit.to_vec());
+        self.write_ahead(work!(|rows| op::set_source(rows, row, audit))).await
+    }
+    fn saw_source(&self, at: Timestamp) {
+        self.last_fetch().saw(at);
     }
 
     async fn set_pause(
@@ -209,6 +217,11 @@ impl<E: Engine> Store for E {
         self.write(work!(|rows| op::cancel(rows, &permit, &run, request, audit))).await
     }
     async fn wake(&self, limit: u32, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        // Looking at the time is no reason to wait for the writer.
+        let next = self.read(work!(|rows| rows.next_wake())).await?;
+        if next.is_none_or(|next| next > now) {
+            return Ok(next);
+        }
         self.write(work!(|rows| op::wake(rows, limit, now))).await
     }
     async fn reach(

@@ -29,8 +29,9 @@ use self::shared::{Shared, lock};
 use self::writer::{Operation, QUEUE_MAX, Request, Writer, gone};
 use super::directory::{self, Directory};
 use super::ledger::LedgerFile;
-use super::rows::{Engine, Found, Outlook, Rows as _, Work};
-use super::{StoreError, TenantHead};
+use super::pending::LastFetch;
+use super::rows::{Document, Engine, Found, Outlook, Rows as _, Work};
+use super::{Pending, SourceRow, Store as _, StoreError, TenantHead};
 use crate::domain::{ActualState, Clock, TenantId, Timestamp};
 use crate::record::{Ledger, LedgerEntry};
 
@@ -145,8 +146,34 @@ impl SqliteStore {
         &self.directory
     }
 
+    async fn ask(&self, request: impl Request + 'static) -> Found<()> {
+        let queue = self.queue.lock().await.clone().ok_or_else(|| StoreError::Unavailable {
+            message: "the store is closed, or was opened to be read only".to_owned(),
+            source: None,
+        })?;
+        queue.send(Box::new(request)).await.map_err(|_| gone())
+    }
+
+    /// Writes down what was only remembered.
+    async fn settle(&self) -> Found<()> {
+        let mut rows = self.readers.acquire().await.map_err(unavailable)?;
+        let mut rows = SqliteRows::new(&mut rows, &self.shared);
+        let Some(row) = crate::store::operations::document(&mut rows, Document::Source).await? else {
+            return Ok(());
+        };
+        match self.shared.last_fetch.over(SourceRow::clone(&row)) {
+            seen if seen == row => Ok(()),
+            seen => self.set_source(&seen, &[]).await,
+        }
+    }
+
     /// Waits for everything that was asked for, closes the database and gives the directory free.
     pub async fn close(&self) {
+        if self.writer.lock().await.is_some()
+            && let Err(error) = self.settle().await
+        {
+            tracing::warn!(%error, "when the source was last fetched could not be written down");
+        }
         drop(self.queue.lock().await.take());
         if let Some(writer) = self.writer.lock().await.take() {
             // A writer that panicked has lost its connection already; there is nothing left to wait for.
@@ -240,13 +267,17 @@ fn head_of(tenant: &TenantId, row: &sqlx::sqlite::SqliteRow) -> Found<TenantHead
 #[async_trait]
 impl Engine for SqliteStore {
     async fn write<T: Send + 'static>(&self, work: Work<T>) -> Found<T> {
-        let queue = self.queue.lock().await.clone().ok_or_else(|| StoreError::Unavailable {
-            message: "the store is closed, or was opened to be read only".to_owned(),
-            source: None,
-        })?;
-        let (operation, answer) = Operation::new(work);
-        queue.send(Box::new(operation)).await.map_err(|_| gone())?;
+        let (operation, answer) = Operation::new(work, false);
+        self.ask(operation).await?;
         answer.await.map_err(|_| gone())?
+    }
+    async fn write_ahead(&self, work: Work<()>) -> Found<Pending> {
+        let (operation, answer) = Operation::new(work, true);
+        self.ask(operation).await?;
+        Ok(Pending::of(answer, Arc::clone(&self.shared.waited_for)))
+    }
+    fn last_fetch(&self) -> &LastFetch {
+        &self.shared.last_fetch
     }
     async fn read<T: Send + 'static>(&self, work: Work<T>) -> Found<T> {
         let mut transaction = self.readers.begin().await.map_err(unavailable)?;
@@ -395,7 +426,7 @@ async fn catch_up(
     }
     let mut rows = SqliteRows::new(connection, shared);
     let platform: Option<crate::store::AppliedPlatform> =
-        crate::store::operations::document(&mut rows, crate::store::rows::Document::Platform).await?;
+        crate::store::operations::document(&mut rows, Document::Platform).await?;
     if let Some(platform) = platform
         && ledger.ledger().platform.as_ref() != Some(&platform.commit)
     {

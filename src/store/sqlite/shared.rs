@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+use tokio::sync::Notify;
 
 use crate::domain::{ActualState, Clock, RunPins, TenantId, Timestamp};
+use crate::store::pending::LastFetch;
 use crate::store::rows::{Found, RunKey, Scope};
 use crate::store::{StoreError, TenantHead};
 
@@ -27,6 +29,9 @@ pub(super) struct Shared {
     states: Mutex<HashMap<Scope, (i64, Arc<ActualState>)>>,
     pins: Mutex<HashMap<RunKey, Arc<RunPins>>>,
     pub(super) heads: Mutex<Heads>,
+    /// Told when somebody begins to wait for an operation that nobody waited for.
+    pub(super) waited_for: Arc<Notify>,
+    pub(super) last_fetch: LastFetch,
     /// Held by whoever brings the heads up to date, so that an older reading never comes after a newer one.
     pub(super) refresh: tokio::sync::Mutex<()>,
 }
@@ -72,6 +77,8 @@ impl Shared {
             states: Mutex::default(),
             pins: Mutex::default(),
             heads: Mutex::default(),
+            waited_for: Arc::default(),
+            last_fetch: LastFetch::default(),
             refresh: tokio::sync::Mutex::default(),
         }
     }

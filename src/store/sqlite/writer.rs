@@ -1,4 +1,6 @@
 //! The one writer: operations that wait are committed together, and answered only when they are durable.
+//!
+//! An operation that nobody waits for yet goes into the transaction of the next one that somebody does.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,6 +25,8 @@ const BATCH_MAX: usize = 128;
 
 /// An operation in the queue: run at most once, then answered once.
 pub(super) trait Request: Send {
+    /// Whether nobody waits for it yet.
+    fn may_wait(&self) -> bool;
     /// Runs the operation and keeps its result; gives whether it may stay.
     fn run<'r>(
         &'r mut self,
@@ -47,16 +51,20 @@ pub(super) struct Operation<T> {
     work: Option<Work<T>>,
     result: Option<Found<T>>,
     reply: oneshot::Sender<Found<T>>,
+    may_wait: bool,
 }
 
 impl<T> Operation<T> {
-    pub(super) fn new(work: Work<T>) -> (Self, oneshot::Receiver<Found<T>>) {
+    pub(super) fn new(work: Work<T>, may_wait: bool) -> (Self, oneshot::Receiver<Found<T>>) {
         let (reply, answer) = oneshot::channel();
-        (Self { work: Some(work), result: None, reply }, answer)
+        (Self { work: Some(work), result: None, reply, may_wait }, answer)
     }
 }
 
 impl<T: Send + 'static> Request for Operation<T> {
+    fn may_wait(&self) -> bool {
+        self.may_wait
+    }
     fn run<'r>(
         &'r mut self,
         rows: &'r mut SqliteRows<'_>,
@@ -106,6 +114,13 @@ impl Writer {
     pub(super) async fn serve(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>) {
         let mut batch: Vec<Box<dyn Request>> = Vec::with_capacity(BATCH_MAX);
         while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            while batch.len() < BATCH_MAX && batch.iter().all(|request| request.may_wait()) {
+                tokio::select! {
+                    biased;
+                    more = queue.recv_many(&mut batch, BATCH_MAX) => if more == 0 { break },
+                    () = self.shared.waited_for.notified() => break,
+                }
+            }
             let undone = match &self.halted {
                 Some(reason) => Err(reason.clone()),
                 None => self.commit(&mut batch).await,
@@ -117,6 +132,10 @@ impl Writer {
                     .map(|message| StoreError::Unavailable { message: message.clone(), source: None });
                 request.answer(error);
                 hit("store-after-reply");
+            }
+            // Nobody waits for what the database knows as well; see `LedgerFile::write`.
+            if let Err(error) = self.ledger.sync() {
+                self.halt(after_commit(&error));
             }
         }
         // An error here leaves the write-ahead log, which the next opening reads.
@@ -147,9 +166,9 @@ impl Writer {
         self.shared.record(doings.recorded);
         lock(&self.shared.heads).touch(doings.touched);
         if !doings.notes.is_empty()
-            && let Err(error) = self.ledger.append(doings.recorded, doings.notes)
+            && let Err(error) = self.ledger.write(doings.recorded, doings.notes)
         {
-            return Err(self.halt(format!("{error}; restart when it is cured: what was committed is there")));
+            return Err(self.halt(after_commit(&error)));
         }
         hit("store-after-ledger");
         Ok(())
@@ -220,6 +239,10 @@ impl Writer {
         self.halted = Some(message.clone());
         message
     }
+}
+
+fn after_commit(error: &StoreError) -> String {
+    format!("{error}; restart when it is cured: what was committed is there")
 }
 
 fn message_of(error: &StoreError) -> String {
