@@ -12,6 +12,7 @@ pub mod explain;
 pub mod init;
 mod inside;
 mod looking;
+mod lsp;
 mod naming;
 pub mod new;
 mod page;
@@ -51,6 +52,7 @@ In a repository, without a daemon:
   run         Runs a workflow from the work tree in the sandbox and stores nothing
   explain     Prints the page of a rule
   schema      Prints JSON Schemas for editors
+  lsp         Serves an editor: findings while typing, completion, hover, fixes
   plan        Shows what a merge would do
   server      Makes the data directory of a machine that is to serve a repository
   secrets     Makes, lists, rotates, revokes and decrypts secrets
@@ -113,6 +115,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Prints JSON Schemas for editors
     Schema(schema::SchemaArgs),
+    /// Serves an editor: findings while typing, completion, hover, fixes
+    Lsp(lsp::LspArgs),
     /// Shows what a merge would do
     Plan(planning::PlanArgs),
     /// Makes the data directory of a machine that is to serve a repository
@@ -202,6 +206,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Explain(args) => finish(explain::run(&args)),
         Command::Schema(args) => finish(schema::run(&args)),
+        Command::Lsp(args) => lsp::run(&args),
         Command::Plan(args) => finish(planning::run(&args)),
         Command::Server(args) => asking(server::run(&args)),
         Command::Secrets(args) => run_secrets(&args),

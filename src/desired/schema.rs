@@ -68,6 +68,25 @@ pub const ALL: [Schema; 8] = [
     },
 ];
 
+/// The schema of the file at a path from the repository's root; `None` where nothing that a schema describes is read.
+#[must_use]
+pub fn of_path(path: &str) -> Option<Schema> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let name = match parts.as_slice() {
+        ["tenantry.toml"] => "tenantry",
+        ["platform", "people.yaml"] => "people",
+        ["platform", "roles.yaml"] => "platform-roles",
+        ["platform", "daemon.yaml"] => "daemon",
+        ["shared", _, "workflow.yaml"] => "workflow",
+        ["tenants", _, "tenant.yaml"] => "tenant",
+        ["tenants", _, "roles.yaml"] => "roles",
+        ["tenants", _, "secrets.yaml"] => "secrets",
+        ["tenants", _, "workflows", file] if file.ends_with(".yaml") => "workflow",
+        _ => return None,
+    };
+    ALL.into_iter().find(|schema| schema.name == name)
+}
+
 impl Schema {
     /// The schema as a document of draft 2020-12.
     #[must_use]

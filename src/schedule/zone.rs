@@ -47,6 +47,15 @@ impl Zone {
         }
     }
 
+    /// Every name of the database, sorted.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        let mut names: Vec<String> =
+            TimeZoneDatabase::bundled().available().map(|zone| zone.as_str().to_owned()).collect();
+        names.sort();
+        names
+    }
+
     /// The name.
     #[must_use]
     pub fn name(&self) -> &str {

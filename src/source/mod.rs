@@ -9,6 +9,7 @@ mod changes;
 mod git;
 mod nearby;
 mod objects;
+mod overlay;
 mod remote;
 mod watch;
 mod work_tree;
@@ -28,6 +29,7 @@ use crate::domain::{CommitId, Disposition, Listing, ObjectId, Revision, TenantId
 
 pub use changes::{Changes, Watched};
 pub use git::GitSource;
+pub use overlay::overlay;
 pub use remote::{FetchSettings, Remote, RemoteError, default_branch};
 pub use watch::{Waker, Watch};
 pub use work_tree::{LocalRepository, Snapshot};

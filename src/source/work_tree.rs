@@ -17,7 +17,7 @@ use super::{CommitInfo, Contents, SourceError, remote};
 use crate::domain::{CommitId, Entry, Listing, Mode, ObjectId, Revision, TenantId, Tree};
 
 /// Bytes of a file that is read; a larger one is listed without content.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Files and directories below the places that are read.
 const ENTRIES_MAX: usize = 500_000;
 /// Higher than the priorities of libgit2's own backends, so that new objects go to memory.
@@ -90,6 +90,13 @@ impl LocalRepository {
     #[must_use]
     pub fn is_under_git(&self) -> bool {
         self.repository.is_some()
+    }
+
+    /// Whether Git leaves out what lies at a path from the repository's root: `git add -A` would not commit it.
+    #[must_use]
+    pub fn ignores(&self, path: &str) -> bool {
+        let whole = format!("{}{path}", self.prefix);
+        self.repository.as_ref().is_some_and(|git| git.is_path_ignored(Path::new(&whole)).unwrap_or(false))
     }
 
     /// The commit that a branch, tag, id or expression names.

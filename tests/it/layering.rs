@@ -47,6 +47,8 @@ const GRANTED: &[(&str, &str)] = &[
 const NEIGHBOURS: &[(&str, &str)] = &[
     // "SOPS files use the same tree": a SOPS file is YAML with a meaning.
     ("sops", "yaml"),
+    // A command is how the language server is started.
+    ("cli", "lsp"),
 ];
 
 /// `helper` is not among them: the sandbox's helper process has that name.

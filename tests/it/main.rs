@@ -13,6 +13,7 @@ mod crash;
 mod demo;
 mod layering;
 mod local_run;
+mod lsp;
 mod pages;
 mod permits;
 mod sandbox;

@@ -233,19 +233,25 @@ impl<T: Written> Written for OneOrMore<T> {
     }
 }
 
+/// A field as `form!` describes it: name, documentation, examples, whether it is required, schema.
+pub type DescribedField<'d> = (&'static str, &'d [&'d str], &'d [&'d str], bool, Value);
+
 /// Makes the schema of a form from its fields; called by `form!`.
 pub fn form_schema(
     name: &str,
     about: &[&str],
-    fields: Vec<(&'static str, &[&str], bool, Value)>,
+    fields: Vec<DescribedField<'_>>,
     definitions: &mut Definitions,
 ) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
-    for (field, doc, must, schema) in fields {
+    for (field, doc, examples, must, schema) in fields {
         let mut schema = schema;
         if let Value::Object(schema) = &mut schema {
             schema.insert("description".into(), json!(text_of(doc)));
+            if !examples.is_empty() {
+                schema.insert("examples".into(), json!(examples));
+            }
         }
         properties.insert(field.to_owned(), schema);
         if must {
@@ -285,10 +291,10 @@ pub fn decode<T: Written>(
 /// Declares a form: a struct, how it is decoded, and its JSON Schema, whose descriptions are the doc comments.
 ///
 /// A field is `Spanned<T>` (required) or `Option<Spanned<T>>`; `= "name"` gives the written name where it is a
-/// word of Rust.
+/// word of Rust; `#[example = "…"]` shows editors how a text is written.
 macro_rules! form {
     ($( $(#[doc = $about:literal])+ $name:ident {
-        $( $(#[doc = $doc:literal])+ $field:ident $(= $key:literal)? : $type:ty ),* $(,)?
+        $( $(#[doc = $doc:literal])+ $(#[example = $example:literal])* $field:ident $(= $key:literal)? : $type:ty ),* $(,)?
     } )+) => { $(
         $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq)]
@@ -317,9 +323,10 @@ macro_rules! form {
                 }
                 // A place holder ends the recursion of a form that holds itself.
                 definitions.insert(name.to_owned(), serde_json::Value::Null);
-                let fields: Vec<(&'static str, &[&str], bool, serde_json::Value)> = vec![$( (
+                let fields: Vec<$crate::desired::written::form::DescribedField<'_>> = vec![$( (
                     $crate::desired::written::form::form!(@key $field $($key)?),
                     &[$($doc),+],
+                    &[$($example),*],
                     <$type as $crate::desired::written::form::Field>::REQUIRED,
                     <$type as $crate::desired::written::form::Field>::schema(definitions),
                 ) ),*];

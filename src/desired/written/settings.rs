@@ -42,6 +42,7 @@ form! {
     /// How the branch is followed.
     WrittenReconcile {
         /// The branch that is applied; `main` by default.
+        #[example = "main"]
         branch: Option<Spanned<String>>,
         /// What a force-push does: hold, or follow (mode `open` only).
         on_rewrite: Option<Spanned<OnRewrite>>,
@@ -67,8 +68,10 @@ form! {
         /// github, gitlab, gitea or forgejo.
         kind: Spanned<ForgeKind>,
         /// OWNER/NAME.
+        #[example = "northwind/automations"]
         repo: Option<Spanned<String>>,
         /// The address of its API, where it is not the public one.
+        #[example = "https://git.northwind.example/api/v3"]
         url: Option<Spanned<String>>,
     }
     /// Ceilings that no tenant can raise.
@@ -97,6 +100,7 @@ form! {
         /// Whose.
         tenant: Spanned<TenantId>,
         /// A name or address.
+        #[example = "alerts"]
         host: Spanned<String>,
         /// A port.
         port: Spanned<u16>,

@@ -20,10 +20,13 @@ form! {
         /// Who agrees to changes of access and receives the alerts.
         owner: Spanned<Principal>,
         /// A name for the stage, such as `production`.
+        #[example = "production"]
         environment: Option<Spanned<String>>,
         /// Runs are leased only to workers of this region.
+        #[example = "eu"]
         region: Option<Spanned<String>>,
         /// An IANA zone for schedules; UTC by default.
+        #[example = "Europe/Berlin"]
         timezone: Option<Spanned<String>>,
         /// `soft`: the shared cell; `hard`: a cell of its own.
         isolation: Option<Spanned<Isolation>>,
@@ -75,6 +78,7 @@ form! {
     /// Objectives of a tenant.
     WrittenObjectives {
         /// The share of runs that should succeed, such as `99%`.
+        #[example = "99%"]
         success: Option<Spanned<String>>,
         /// Runs that take longer count as slow.
         slower_than: Option<Spanned<Length>>,
@@ -154,14 +158,21 @@ impl Written for WrittenRoles {
         Some(read)
     }
     fn schema(definitions: &mut Definitions) -> Value {
-        let people = json!({ "type": "array", "items": Principal::schema(definitions) });
+        let principal = Principal::schema(definitions);
+        let people = |about: &str| json!({ "description": about, "type": "array", "items": principal });
         let elevation = WrittenElevation::schema(definitions);
         json!({
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "operator": people, "developer": people, "auditor": people,
-                "elevations": { "type": "array", "items": elevation },
+                "operator": people("Who starts, reruns, cancels and pauses."),
+                "developer": people("Who sees runs and logs."),
+                "auditor": people("Who reads records and the audit."),
+                "elevations": {
+                    "description": "Roles with an end, each approved by others.",
+                    "type": "array",
+                    "items": elevation,
+                },
             },
         })
     }
@@ -220,6 +231,7 @@ form! {
         /// The end of a previous version.
         accept_until: Option<Spanned<Timestamp>>,
         /// The SOPS file, from the tenant's directory; `secrets/NAME.VERSION.sops.yaml` by default.
+        #[example = "secrets/db_url.v1.sops.yaml"]
         file: Option<Spanned<String>>,
     }
 }

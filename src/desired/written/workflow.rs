@@ -20,6 +20,7 @@ form! {
         /// What it is for.
         description: Option<Spanned<String>>,
         /// A shared workflow: shared/NAME, or shared/NAME@COMMIT.
+        #[example = "shared/invoices"]
         uses: Option<Spanned<String>>,
         /// What starts it: a name, a list or a mapping; without it only people do.
         on: Option<Spanned<WrittenTriggers>>,
@@ -46,6 +47,7 @@ form! {
         /// A step that runs after a failure.
         on_failure: Option<Spanned<WrittenStep>>,
         /// Short form: the script of the only step.
+        #[example = "scripts/pull.py"]
         run: Option<Spanned<String>>,
         /// Short form: the inline script of the only step.
         script: Option<Spanned<Script>>,
@@ -69,6 +71,7 @@ form! {
     /// One step.
     WrittenStep {
         /// A script of the repository, started by its shebang.
+        #[example = "scripts/pull.py"]
         run: Option<Spanned<String>>,
         /// An inline script.
         script: Option<Spanned<Script>>,
@@ -79,6 +82,7 @@ form! {
         /// The steps it waits for; the one above by default, none for [].
         needs: Option<Spanned<OneOrMore<String>>>,
         /// CEL; the step is skipped where it is false.
+        #[example = "steps.pull.outputs.count > 0"]
         condition = "if": Option<Spanned<Formula>>,
         /// People agree before it goes on.
         approval: Option<Spanned<WrittenApproval>>,
@@ -97,8 +101,10 @@ form! {
         /// What it promises to write.
         outputs: Option<Spanned<Entries<FieldName, ValueType>>>,
         /// CEL, a list: one attempt an item.
+        #[example = "${{ steps.pull.outputs.customers }}"]
         for_each: Option<Spanned<Formula>>,
         /// CEL over `item`: names the item in idempotency keys.
+        #[example = "${{ item.id }}"]
         item_key: Option<Spanned<Formula>>,
         /// Items at one time.
         max_parallel: Option<Spanned<u32>>,
@@ -123,6 +129,7 @@ form! {
     /// How many runs with one key go at one time.
     WrittenConcurrency {
         /// May hold expressions over `inputs`, `trigger` and `tenant`.
+        #[example = "${{ inputs.day }}"]
         key: Option<Spanned<Formula>>,
         /// 1 by default.
         limit: Option<Spanned<u32>>,
@@ -174,8 +181,10 @@ form! {
         /// Its name in secrets.yaml.
         name: Spanned<SecretName>,
         /// Delivered in this environment variable.
+        #[example = "DATABASE_URL"]
         env: Option<Spanned<String>>,
         /// Delivered in a file whose path stands in this environment variable.
+        #[example = "GOOGLE_APPLICATION_CREDENTIALS"]
         file: Option<Spanned<String>>,
     }
     /// Starts a run when an apply changes the workflow.
@@ -192,8 +201,11 @@ form! {
     /// One schedule.
     WrittenSchedule {
         /// Five fields.
+        #[example = "0 2 * * *"]
+        #[example = "*/15 6-20 * * 1-5"]
         cron: Spanned<String>,
         /// An IANA zone; the tenant's by default.
+        #[example = "Europe/Berlin"]
         timezone: Option<Spanned<String>>,
         /// What is made up for after downtime: none, one or all.
         catch_up: Option<Spanned<CatchUp>>,
@@ -323,18 +335,31 @@ impl Written for WrittenTriggers {
                 "type": "object",
                 "additionalProperties": false,
                 "properties": {
-                    "commit": { "anyOf": [commit, { "type": "null" }] },
-                    "schedule": { "anyOf": [
-                        { "type": "string" },
+                    "commit": {
+                        "description": "Starts a run when an apply changes the workflow.",
+                        "anyOf": [commit, { "type": "null" }],
+                    },
+                    "schedule": { "description": "Starts runs by the clock: a cron line, or a list of schedules.", "anyOf": [
+                        { "type": "string", "examples": ["0 2 * * *"] },
                         { "type": "array", "items": { "anyOf": [{ "type": "string" }, schedule] } },
                         schedule,
                     ] },
-                    "webhook": webhook,
-                    "manual": { "type": ["object", "null"], "additionalProperties": false },
+                    "webhook": described(webhook, "Starts a run when a signed request comes in."),
+                    "manual": {
+                        "description": "People start it; they always may.",
+                        "type": ["object", "null"],
+                        "additionalProperties": false,
+                    },
                 },
             },
         ] })
     }
+}
+
+/// A reference with a description of its own.
+fn described(mut schema: Value, about: &str) -> Value {
+    schema["description"] = json!(about);
+    schema
 }
 
 fn schedules(node: &Node, reader: &mut Reader<'_>) -> Option<Vec<Spanned<WrittenSchedule>>> {
