@@ -3,11 +3,13 @@
 //! All occurrences of all forms of all values are found, those that overlap are joined, and each joined region
 //! is replaced by the names of the secrets in it: `[redacted:stripe_api_key]`, without prefix or length. Bytes
 //! that may be the beginning of a form are held back until that is decided, at most as many as the longest form
-//! has. The limit: a script can disguise what it was given; scope, audit and revocation are the answer to that.
+//! has. A form that is broken into lines, as `base64` and `xxd -p` do, is found all the same, wherever the breaks
+//! fall. The limit: a script can disguise what it was given; scope, audit and revocation are the answer to that.
 //!
 //! The patterns inside the automaton are not overwritten when dropped: its crate keeps them in plain vectors.
 //! They live as long as the attempt that was given the values.
 
+mod broken;
 mod forms;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ use aho_corasick::nfa::contiguous::NFA;
 use crate::domain::SecretName;
 use crate::sops::Plaintext;
 
+use broken::Broken;
 pub use forms::Form;
 
 /// Bytes of the shortest value that can be told from ordinary text.
@@ -109,6 +112,26 @@ struct Search {
     start: StateID,
     /// How many of the last bytes are the beginning of a pattern, by state; 0 where missing.
     depths: HashMap<StateID, usize>,
+}
+
+impl Search {
+    fn next(&self, state: StateID, byte: u8) -> StateID {
+        self.automaton.next_state(Anchored::No, state, byte)
+    }
+
+    fn depth(&self, state: StateID) -> usize {
+        self.depths.get(&state).copied().unwrap_or(0)
+    }
+
+    /// The patterns that end in a state, with the lengths of their texts; none in most states.
+    fn matches(&self, state: StateID) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let special = self.automaton.is_special(state) && self.automaton.is_match(state);
+        let count = if special { self.automaton.match_len(state) } else { 0 };
+        (0..count).map(move |nth| {
+            let pattern = self.automaton.match_pattern(state, nth);
+            (pattern.as_usize(), self.automaton.pattern_len(pattern))
+        })
+    }
 }
 
 impl Patterns {
@@ -237,6 +260,7 @@ struct Found {
 pub struct Redactor {
     patterns: Arc<Patterns>,
     state: Option<StateID>,
+    broken: Broken,
     /// Bytes that are read and not yet given out; the first is number `base` of the stream.
     held: Vec<u8>,
     base: u64,
@@ -260,7 +284,8 @@ impl Redactor {
     #[must_use]
     pub fn over(patterns: Arc<Patterns>) -> Self {
         let state = patterns.search.as_ref().map(|search| search.start);
-        Self { patterns, state, held: Vec::new(), base: 0, regions: Vec::new(), hits: BTreeMap::new() }
+        let (broken, held, regions) = (Broken::default(), Vec::new(), Vec::new());
+        Self { patterns, state, broken, held, base: 0, regions, hits: BTreeMap::new() }
     }
 
     /// Redacts one more value from here on. Has to be called before the first byte of the value is given out.
@@ -280,6 +305,7 @@ impl Redactor {
         self.regions.retain(|region| region.start < self.base);
         self.patterns = patterns;
         self.state = self.patterns.search.as_ref().map(|search| search.start);
+        self.broken = Broken::default();
         let held = std::mem::take(&mut self.held);
         self.read(&held);
     }
@@ -288,7 +314,7 @@ impl Redactor {
     pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
         self.read(chunk);
         let undecided = match (&self.patterns.search, self.state) {
-            (Some(search), Some(state)) => search.depths.get(&state).copied().unwrap_or(0),
+            (Some(search), Some(state)) => search.depth(state).max(self.broken.span(search, &self.held)),
             _ => 0,
         };
         self.give(self.held.len().saturating_sub(undecided))
@@ -298,6 +324,7 @@ impl Redactor {
     pub fn finish(&mut self) -> Vec<u8> {
         let rest = self.give(self.held.len());
         self.state = self.patterns.search.as_ref().map(|search| search.start);
+        self.broken = Broken::default();
         rest
     }
 
@@ -313,19 +340,21 @@ impl Redactor {
             self.held.extend_from_slice(chunk);
             return;
         };
-        let before = self.base + self.held.len() as u64;
+        let before = self.held.len();
         self.held.extend_from_slice(chunk);
         for (index, byte) in chunk.iter().enumerate() {
-            state = search.automaton.next_state(Anchored::No, state, *byte);
-            if !search.automaton.is_special(state) || !search.automaton.is_match(state) {
-                continue;
+            let at = before + index;
+            let across = self.broken.step(search, state, &self.held[..at], *byte);
+            state = search.next(state, *byte);
+            let end = self.base + at as u64 + 1;
+            for (pattern, len) in search.matches(state) {
+                let (owner, form) = patterns.owners[pattern];
+                self.mark(Found { owner, start: end - len as u64, end, form, len: len as u64 });
             }
-            let end = before + index as u64 + 1;
-            for nth in 0..search.automaton.match_len(state) {
-                let pattern = search.automaton.match_pattern(state, nth);
-                let len = search.automaton.pattern_len(pattern) as u64;
-                let (owner, form) = patterns.owners[pattern.as_usize()];
-                self.mark(Found { owner, start: end - len, end, form, len });
+            for (pattern, len) in across.into_iter().flat_map(|state| search.matches(state)) {
+                let Some(span) = self.broken.span_of(&self.held[..=at], len) else { continue };
+                let (owner, form) = patterns.owners[pattern];
+                self.mark(Found { owner, start: end - span as u64, end, form, len: len as u64 });
             }
         }
         self.state = Some(state);

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::broken::BEFORE_BREAK_MIN;
 use super::{VALUE_BYTES_MIN, redactable_bytes};
 
 /// One of them; the order decides which one a hit counts for.
@@ -70,15 +71,23 @@ pub(super) fn all(value: &[u8]) -> Vec<(Form, Text)> {
     let trimmed = value.trim_ascii();
     found.add(Form::Trimmed, trimmed);
     found.lines(value);
-    for part in parts(trimmed) {
-        found.part(&part);
-        found.lines(&part);
+    let parts = parts(trimmed);
+    for part in &parts {
+        found.part(part);
+        found.lines(part);
     }
     for text in [value, trimmed] {
         found.encodings(text);
     }
+    // Whoever encodes a password takes it out of its URL first.
+    for part in parts.iter().filter(|part| redactable_bytes(part).is_ok() && part.len() <= PART_BYTES_MAX) {
+        found.encodings(part);
+    }
     found.texts
 }
+
+/// Bytes of the longest part of a value whose encodings are looked for too.
+const PART_BYTES_MAX: usize = 2 << 10;
 
 #[derive(Default)]
 struct Collected {
@@ -92,6 +101,15 @@ impl Collected {
         }
         if self.texts.iter().all(|(_, known)| known.as_slice() != text) {
             self.texts.push((form, Zeroizing::new(text.to_vec())));
+        }
+    }
+
+    /// Tools break these into lines. A break that leaves less of it on the first line than
+    /// [`BEFORE_BREAK_MIN`] is not seen as one: the rest is looked for by itself.
+    fn breakable(&mut self, form: Form, text: &[u8]) {
+        self.add(form, text);
+        for without in (1..BEFORE_BREAK_MIN).filter_map(|first| text.get(first..)) {
+            self.add(form, without);
         }
     }
 
@@ -123,10 +141,10 @@ impl Collected {
             for at in 0..3 {
                 let standard = base64_at(text, at, &STANDARD_NO_PAD);
                 self.add(Form::Base64, &standard.whole);
-                self.add(Form::Base64, &standard.inner);
+                self.breakable(Form::Base64, &standard.inner);
                 let url = base64_at(text, at, &URL_SAFE_NO_PAD);
                 self.add(Form::Base64Url, &url.whole);
-                self.add(Form::Base64Url, &url.inner);
+                self.breakable(Form::Base64Url, &url.inner);
                 // The encoded text is encoded once more from its beginning; its padding only adds to the end.
                 if at == 0 {
                     for again in 0..3 {
@@ -138,8 +156,8 @@ impl Collected {
                 }
             }
         }
-        self.add(Form::Hex, Zeroizing::new(hex::encode(value)).as_bytes());
-        self.add(Form::Hex, Zeroizing::new(hex::encode_upper(value)).as_bytes());
+        self.breakable(Form::Hex, Zeroizing::new(hex::encode(value)).as_bytes());
+        self.breakable(Form::Hex, Zeroizing::new(hex::encode_upper(value)).as_bytes());
         for kept in ["", "/", "!'()*", "/:@!$&'()*+,;="] {
             for upper in [true, false] {
                 self.add(Form::Percent, &percent(value, kept, upper, false));
@@ -259,7 +277,17 @@ fn parts(value: &[u8]) -> Vec<Text> {
         found.push(Zeroizing::new(password.to_vec()));
         found.push(unpercent(password));
     }
+    found.extend(pem_body(value));
     found
+}
+
+/// What stands between the first and the last line of a PEM file, in one line.
+fn pem_body(value: &[u8]) -> Option<Text> {
+    let rest = value.strip_prefix(b"-----BEGIN ")?;
+    let begin = rest.windows(5).position(|five| five == b"-----")? + 5;
+    let end = rest.windows(9).position(|nine| nine == b"-----END ")?;
+    let body = rest.get(begin..end)?.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
+    Some(Zeroizing::new(body.collect()))
 }
 
 /// The texts of a JSON value that are no keys. Reads leniently: what is no JSON gives some texts too many.

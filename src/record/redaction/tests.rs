@@ -113,6 +113,70 @@ fn every_form_is_found() {
     assert_eq!(gone(&wide, Form::Utf16), "[redacted:s]");
 }
 
+/// Breaks a text into lines of `width` bytes, the first of them shorter by `used`.
+fn wrapped(text: &str, width: usize, used: usize, broken_by: &str) -> String {
+    let mut out = String::new();
+    for (at, c) in text.chars().enumerate() {
+        if at > 0 && (at + used).is_multiple_of(width) {
+            out.push_str(broken_by);
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[test]
+fn a_form_broken_into_lines_is_found_wherever_the_breaks_fall() {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let secret = "correct horse battery staple, said nobody who was ever asked for a passphrase twice";
+    let set = patterns(&[("s", secret.as_bytes())]);
+    for before in ["", "u", "us", "user:"] {
+        let encoded = STANDARD.encode(format!("{before}{secret}"));
+        let dump = hex::encode(format!("{before}{secret}"));
+        for width in [16, 60, 64, 76] {
+            for used in 0..width {
+                for broken_by in ["\n", "\r\n", "\n    "] {
+                    for (text, unit) in [(&encoded, 3), (&dump, 2)] {
+                        let text = wrapped(text, width, used, broken_by);
+                        let out = String::from_utf8(set.redact(text.as_bytes())).unwrap();
+                        assert!(out.contains("[redacted:s]"), "{text:?}");
+                        // Up to three characters of the beginning, the bytes before the secret, its end.
+                        let left = out.replace("[redacted:s]", "");
+                        let left = left.chars().filter(|c| !c.is_ascii_whitespace() && *c != '=').count();
+                        assert!(left <= 3 + (before.len() * 4).div_ceil(unit) + 1, "{text:?}: {out:?}");
+                    }
+                }
+            }
+        }
+    }
+    // Cut anywhere into chunks it is the same.
+    let encoded = wrapped(&STANDARD.encode(secret), 20, 13, "\r\n  ");
+    redact(&set, format!("> {encoded}\n\nnext\n").as_bytes());
+    // A blank page between two lines is no break, and what only begins like a secret stays.
+    let (first, rest) = encoded.split_once('\n').unwrap();
+    let apart = format!("{first}\n{}{rest}", " ".repeat(80));
+    assert!(redact(&set, apart.as_bytes()).starts_with(first));
+    let begins = format!("{first}\nother text\n");
+    assert_eq!(redact(&set, begins.as_bytes()), begins);
+}
+
+#[test]
+fn the_end_of_a_line_waits_only_where_a_secret_may_go_on() {
+    let mut redactor = Redactor::new([(name("a"), &value(b"begin-of-secret"))]).unwrap();
+    assert_eq!(redactor.push(b"a tab\n"), b"a tab\n", "too little to be broken");
+    assert_eq!(redactor.push(b"then begin-\n"), b"then ");
+    assert_eq!(redactor.push(b"  "), b"");
+    assert_eq!(redactor.push(b"x\n"), b"begin-\n  x\n");
+    assert_eq!(redactor.push(b"then begin-\n  of-secret!"), b"then [redacted:a]!");
+    // Blank lines without end are given out.
+    assert_eq!(redactor.push(b"begin-"), b"");
+    for _ in 0..1_000 {
+        redactor.push(b"\n");
+    }
+    assert!(redactor.held.is_empty(), "{}", redactor.held.len());
+}
+
 #[test]
 fn lines_and_parts_are_secrets_too() {
     let pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\nAb==\n-----END KEY-----\n";
@@ -126,8 +190,11 @@ fn lines_and_parts_are_secrets_too() {
         "s3cr3t/value another-one client_secret",
         "[redacted:j] [redacted:j] client_secret",
     );
+    let joined = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCAb==";
+    check(&[("k", pem)], &format!("{joined} {}", hex::encode(joined)), "[redacted:k] [redacted:k]");
     let url = "postgres://app:hunter2%2Fhunter2@db.example:5432/app";
     check(&[("u", url)], "pass hunter2/hunter2 hunter2%2Fhunter2", "pass [redacted:u] [redacted:u]");
+    check(&[("u", url)], "aHVudGVyMi9odW50ZXIy 68756e746572322f68756e74657232", "[redacted:u] [redacted:u]");
     check(&[("u", url)], "host db.example:5432/app", "host db.example:5432/app");
 }
 
@@ -215,9 +282,22 @@ fn debug_shows_no_value() {
     assert!(!format!("{:?}", redactor.patterns).contains("first"), "{redactor:?}");
 }
 
-/// The same by brute force: every occurrence of every form, joined where they overlap.
-fn oracle(values: &[(SecretName, Plaintext)], text: &[u8]) -> Vec<bool> {
-    let mut gone = vec![false; text.len()];
+/// The same by brute force: every occurrence of every form. Gives for each byte whether it is part of one, and
+/// whether it is part of one if forms may also be broken after few bytes.
+fn oracle(values: &[(SecretName, Plaintext)], text: &[u8]) -> (Vec<bool>, Vec<bool>) {
+    // Where each byte of the text without breaks lies, and the first byte of its line there.
+    let (mut lies, mut line, mut lines) = (Vec::new(), 0, Vec::new());
+    let mut within = false;
+    for (at, byte) in text.iter().enumerate() {
+        within = matches!(byte, b'\n' | b'\r') || (within && matches!(byte, b' ' | b'\t'));
+        if within {
+            line = lies.len();
+        } else {
+            lies.push(at);
+            lines.push(line);
+        }
+    }
+    let (mut gone, mut may_go) = (vec![false; text.len()], vec![false; text.len()]);
     for (_, value) in values {
         for (_, form) in forms::all(value.expose()) {
             for start in 0..text.len() {
@@ -225,9 +305,22 @@ fn oracle(values: &[(SecretName, Plaintext)], text: &[u8]) -> Vec<bool> {
                     gone[start..start + form.len()].fill(true);
                 }
             }
+            for start in 0..lies.len() {
+                let here = lies[start..].iter().map(|at| text[*at]).take(form.len());
+                if here.eq(form.iter().copied()) {
+                    let last = start + form.len() - 1;
+                    let region = lies[start]..lies[last] + 1;
+                    let first_break = (start..=last).find(|at| lines[*at] > start);
+                    if first_break.is_none_or(|at| at - start >= broken::BEFORE_BREAK_MIN) {
+                        gone[region.clone()].fill(true);
+                    }
+                    may_go[region].fill(true);
+                }
+            }
         }
     }
-    gone
+    may_go.iter_mut().zip(&gone).for_each(|(may, gone)| *may |= gone);
+    (gone, may_go)
 }
 
 fn secrets() -> impl Strategy<Value = Vec<(SecretName, Plaintext)>> {
@@ -265,21 +358,28 @@ proptest! {
         }
         out.extend(redactor.finish());
         prop_assert_eq!(&out, &whole);
-        // What is left is exactly what no form covers.
-        let gone = oracle(&secrets, &text);
-        let left: Vec<u8> = text.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(byte, _)| *byte).collect();
-        let mut without_marks = Vec::new();
+        // What is left is what no form covers; what no form could cover is left.
+        let (gone, may_go) = oracle(&secrets, &text);
+        let mut left = Vec::new();
         let mut rest = whole.as_slice();
         while !rest.is_empty() {
             if rest.starts_with(b"[redacted:") {
                 let close = rest.iter().position(|byte| *byte == b']').unwrap();
                 rest = &rest[close + 1..];
             } else {
-                without_marks.push(rest[0]);
+                left.push(rest[0]);
                 rest = &rest[1..];
             }
         }
-        prop_assert_eq!(without_marks, left);
+        let without = |gone: &[bool]| -> Vec<u8> {
+            text.iter().zip(gone).filter(|(_, gone)| !**gone).map(|(byte, _)| *byte).collect()
+        };
+        let is_within = |few: &[u8], many: &[u8]| {
+            let mut many = many.iter();
+            few.iter().all(|byte| many.any(|other| other == byte))
+        };
+        prop_assert!(is_within(&left, &without(&gone)), "{:?}", String::from_utf8_lossy(&whole));
+        prop_assert!(is_within(&without(&may_go), &left), "{:?}", String::from_utf8_lossy(&whole));
     }
 
     #[test]
