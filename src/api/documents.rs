@@ -4,12 +4,20 @@ use serde_json::{Value, json};
 
 use crate::authz::Permit;
 use crate::authz::action;
-use crate::domain::{ActualState, AuditRecord, Secret, SecretName, StatusRow, TenantId, VersionState};
+use crate::domain::{
+    ActualState, AppliedCommit, AuditRecord, Condition, ConditionKind, PinNote, Secret, SecretName,
+    StatusRow, TenantId, Timestamp, VersionState,
+};
 use crate::record::RunRecord;
 use crate::store::SourceRow;
 
 /// `tenantry.status/1`.
-pub(super) fn status(source: &SourceRow, platform: Option<&StatusRow>, tenants: Vec<Value>) -> Value {
+pub(super) fn status(
+    source: &SourceRow,
+    platform: Option<&StatusRow>,
+    tenants: Vec<Value>,
+    now: Timestamp,
+) -> Value {
     json!({
         "schema": "tenantry.status/1",
         "source": {
@@ -19,13 +27,18 @@ pub(super) fn status(source: &SourceRow, platform: Option<&StatusRow>, tenants: 
             "message": source.message,
             "held": source.held,
         },
-        "platform": platform.map(|row| status_row("platform", row, true)),
+        "platform": platform.map(|row| status_row("platform", row, true, now)),
         "tenants": tenants,
     })
 }
 
 /// One tenant of it. What is wrong with its files is for those who may view it.
-pub(super) fn status_row(tenant: &str, row: &StatusRow, findings: bool) -> Value {
+pub(super) fn status_row(tenant: &str, row: &StatusRow, findings: bool, now: Timestamp) -> Value {
+    // A pin ends by the time alone, whether or not the loop has noted it.
+    let pinned = row.pinned.as_ref().filter(|pin| now < pin.until);
+    let mut conditions = row.conditions.clone();
+    conditions.extend(pinned.map(pinned_condition));
+    conditions.sort_by_key(|condition| condition.kind);
     let mut value = json!({
         "tenant": tenant,
         "status": row.status.as_str(),
@@ -37,13 +50,41 @@ pub(super) fn status_row(tenant: &str, row: &StatusRow, findings: bool) -> Value
         "retry_at": row.retry_at,
         "failures": row.failures,
         "held": row.held,
-        "conditions": row.conditions,
+        "pinned": pinned,
+        "conditions": conditions,
         "at": row.at,
     });
     if findings {
         value["findings"] = json!(row.findings);
     }
     value
+}
+
+fn pinned_condition(pin: &PinNote) -> Condition {
+    Condition {
+        kind: ConditionKind::Pinned,
+        status: true,
+        reason: "ByCommand".to_owned(),
+        message: format!("pinned at `{}` until {}: {}", pin.commit.short(), pin.until, pin.reason),
+        since: pin.since,
+    }
+}
+
+/// `tenantry.applied/1`: the commits that a tenant has applied, and which of them its code stands at.
+pub(super) fn applied(actual: &ActualState, commits: &[AppliedCommit], now: Timestamp) -> Value {
+    let code = actual.in_force(now);
+    json!({
+        "schema": "tenantry.applied/1",
+        "tenant": actual.tenant,
+        "in_force": code.as_ref().map(|code| code.commit),
+        "pinned": code.and_then(|code| code.pin),
+        "commits": commits,
+    })
+}
+
+/// What a pin answers.
+pub(super) fn pinned(tenant: &TenantId, pin: &PinNote) -> Value {
+    json!({ "schema": "tenantry.pinned/1", "tenant": tenant, "pinned": pin })
 }
 
 /// `tenantry.runs/1`. `next` is the cursor of the next page, `null` on the last.
@@ -65,12 +106,12 @@ pub(super) fn audit(records: &[AuditRecord], limit: u32) -> Value {
     json!({ "schema": "tenantry.audit/1", "records": records, "next": next })
 }
 
-/// `tenantry.workflows/1`, as applied.
-pub(super) fn workflows(actual: &ActualState) -> Value {
-    let workflows: Vec<_> = actual
-        .applied
+/// `tenantry.workflows/1`, as in force.
+pub(super) fn workflows(actual: &ActualState, now: Timestamp) -> Value {
+    let code = actual.in_force(now);
+    let workflows: Vec<_> = code
         .iter()
-        .flat_map(|applied| applied.state.workflows.values())
+        .flat_map(|code| code.state.workflows.values())
         .map(|workflow| {
             json!({
                 "workflow": workflow.id,

@@ -56,6 +56,7 @@ pub fn router(ports: Ports) -> Router {
         .route("/runs/{run}/logs", get(stream::logs))
         .route("/runs/{run}/rerun", post(steer::rerun))
         .route("/runs/{run}/cancel", post(steer::cancel))
+        .route("/applied", get(read::applied))
         .route("/workflows", get(read::workflows))
         .route("/workflows/{workflow}/start", post(steer::start))
         .route("/workflows/{workflow}/pause", post(steer::pause))

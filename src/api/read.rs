@@ -19,11 +19,11 @@ pub(super) async fn fleet(session: Session) -> Answer {
     let mut tenants = Vec::new();
     for head in store.tenants().await?.iter().filter(|head| !head.removed) {
         if session.health(head).await?.is_some() {
-            tenants.push(documents::status_row(head.tenant.as_str(), &head.status, false));
+            tenants.push(documents::status_row(head.tenant.as_str(), &head.status, false, session.now));
         }
     }
     let (source, platform) = (store.source().await?, store.platform_status().await?);
-    Ok(Json(documents::status(&source, platform.as_ref(), tenants)))
+    Ok(Json(documents::status(&source, platform.as_ref(), tenants, session.now)))
 }
 
 /// One tenant, with what is wrong with its files for those who may view it.
@@ -32,9 +32,9 @@ pub(super) async fn status(session: Session, Path(tenant): Path<String>) -> Answ
     let (permit, actual) = session.permit::<action::ViewHealth>(&tenant).await?;
     let row = store.status(&permit).await?;
     let findings = session.decide::<action::View>(&actual).is_ok();
-    let tenants = vec![documents::status_row(&tenant, &row, findings)];
+    let tenants = vec![documents::status_row(&tenant, &row, findings, session.now)];
     let (source, platform) = (store.source().await?, store.platform_status().await?);
-    Ok(Json(documents::status(&source, platform.as_ref(), tenants)))
+    Ok(Json(documents::status(&source, platform.as_ref(), tenants, session.now)))
 }
 
 /// What of the runs is asked for.
@@ -52,6 +52,8 @@ pub(super) struct RunsQuery {
 
 /// Runs on one page unless asked otherwise.
 const RUNS_DEFAULT: u32 = 50;
+/// Applied commits that are listed.
+const COMMITS_MAX: u32 = 100;
 /// Runs on one page at most.
 const RUNS_MAX: u32 = 1000;
 
@@ -126,7 +128,14 @@ pub(super) async fn run(session: Session, Path((tenant, run)): Path<(String, Str
 /// The applied workflows of a tenant.
 pub(super) async fn workflows(session: Session, Path(tenant): Path<String>) -> Answer {
     let (_, actual) = session.permit::<action::View>(&tenant).await?;
-    Ok(Json(documents::workflows(&actual)))
+    Ok(Json(documents::workflows(&actual, session.now)))
+}
+
+/// The commits that a tenant has applied, newest first: what it can be pinned to.
+pub(super) async fn applied(session: Session, Path(tenant): Path<String>) -> Answer {
+    let (permit, actual) = session.permit::<action::View>(&tenant).await?;
+    let commits = session.ports().store.applied_commits(&permit, COMMITS_MAX).await?;
+    Ok(Json(documents::applied(&actual, &commits, session.now)))
 }
 
 /// The secrets of a tenant: names, versions and states.

@@ -13,11 +13,11 @@ use super::caller::Session;
 use super::{Problem, documents};
 use crate::authz::{PlatformAction, action};
 use crate::domain::{
-    ActualState, CommitId, FieldName, Length, ObjectId, Outcome, Pause, RunId, RunPins, SecretName,
-    Timestamp, Trigger, TriggerKind, WorkflowId,
+    ActualState, FieldName, InForce, Length, Outcome, Pause, RunId, RunPins, SecretName, Timestamp, Trigger,
+    TriggerKind, WorkflowId,
 };
 use crate::run::{Ask, CancelRequest, pin as pin_run, repeat};
-use crate::store::Started;
+use crate::store::{PinRequest, Started};
 
 type Answer = Result<Json<Value>, Problem>;
 
@@ -47,8 +47,8 @@ fn reason(text: Option<&str>) -> Result<String, Problem> {
     }
 }
 
-fn workflow_of(actual: &ActualState, text: &str) -> Result<WorkflowId, Problem> {
-    let known = actual.applied.as_ref().map(|applied| &applied.state.workflows);
+fn workflow_of(actual: &ActualState, text: &str, now: Timestamp) -> Result<WorkflowId, Problem> {
+    let known = actual.workflows(now);
     let id = text.parse::<WorkflowId>().ok().filter(|id| known.is_some_and(|known| known.contains_key(id)));
     id.ok_or_else(|| {
         let names: Vec<_> =
@@ -93,7 +93,7 @@ pub(super) async fn start(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (permit, actual) = session.permit::<action::Start>(&tenant).await?;
     let body: StartBody = read(&body)?;
-    let workflow = workflow_of(&actual, &workflow)?;
+    let workflow = workflow_of(&actual, &workflow, session.now)?;
     let given = body
         .inputs
         .into_iter()
@@ -104,7 +104,7 @@ pub(super) async fn start(
         .collect::<Result<BTreeMap<_, _>, _>>()?;
     let key = request_key(&session, &headers)?;
     let trigger = Trigger { kind: TriggerKind::Manual, key, time: session.now };
-    let pins = pins(&session, &actual, &workflow, &trigger, &given)?;
+    let pins = pins(&session, &actual, &in_force(&session, &actual)?, &workflow, &trigger, &given)?;
     if body.dry_run {
         let inputs: Vec<_> = pins.inputs.keys().collect();
         let value = json!({
@@ -121,34 +121,40 @@ pub(super) async fn start(
     started(session.ports().store.start(&permit, pins, entry).await?)
 }
 
+/// What runs are made of now.
+fn in_force<'a>(session: &Session, actual: &'a ActualState) -> Result<InForce<'a>, Problem> {
+    actual.in_force(session.now).ok_or_else(|| Problem::conflict("nothing is applied in this tenant yet"))
+}
+
 fn pins(
     session: &Session,
     actual: &ActualState,
+    code: &InForce<'_>,
     workflow: &WorkflowId,
     trigger: &Trigger,
     given: &BTreeMap<FieldName, Value>,
 ) -> Result<RunPins, Problem> {
     let ids = &session.ports().ids;
-    pin_run(&ask(session, actual, workflow, trigger, given)?, RunId::from_uuid(ids()), session.now)
+    pin_run(&ask(session, actual, code, workflow, trigger, given)?, RunId::from_uuid(ids()), session.now)
         .map_err(|error| Problem::malformed(error.to_string()))
 }
 
 fn ask<'a>(
     session: &'a Session,
     actual: &'a ActualState,
+    code: &'a InForce<'a>,
     workflow: &'a WorkflowId,
     trigger: &'a Trigger,
     given: &'a BTreeMap<FieldName, Value>,
 ) -> Result<Ask<'a>, Problem> {
     let nothing = || Problem::conflict("nothing is applied in this tenant yet");
-    let applied = actual.applied.as_ref().ok_or_else(nothing)?;
-    let tree: &ObjectId = applied.keys.tenant.as_ref().ok_or_else(nothing)?;
+    let tree = code.tree.ok_or_else(nothing)?;
     Ok(Ask {
         tenant: &actual.tenant,
         incarnation: actual.incarnation,
-        state: &applied.state,
+        state: &code.state,
         revoked: &actual.revoked,
-        commit: &applied.commit,
+        commit: code.commit,
         tree,
         generation: actual.generation,
         workflow,
@@ -187,17 +193,18 @@ pub(super) async fn rerun(
     let run = run_of(&run)?;
     let store = &session.ports().store;
     let before = store.pins(&permit, &run).await?;
-    let workflow = workflow_of(&actual, before.workflow_id().as_str())?;
+    let workflow = workflow_of(&actual, before.workflow_id().as_str(), session.now)?;
     let key = request_key(&session, &headers)?;
     let trigger = Trigger { kind: TriggerKind::Rerun, key, time: session.now };
+    let code = in_force(&session, &actual)?;
     let pins = match body.at.as_deref() {
         Some("applied") => RunPins {
             rerun_of: Some(before.rerun_of.clone().unwrap_or_else(|| run.clone())),
-            ..pins(&session, &actual, &workflow, &trigger, &before.inputs)?
+            ..pins(&session, &actual, &code, &workflow, &trigger, &before.inputs)?
         },
         None => {
             let nothing = BTreeMap::new();
-            let ask = ask(&session, &actual, &workflow, &trigger, &nothing)?;
+            let ask = ask(&session, &actual, &code, &workflow, &trigger, &nothing)?;
             repeat(&before, &ask, RunId::from_uuid((session.ports().ids)()), session.now)
         }
         Some(other) => return Err(Problem::malformed(format!("`at` is `applied`, not `{other}`"))),
@@ -255,7 +262,7 @@ pub(super) async fn pause(
     body: String,
 ) -> Answer {
     let (permit, actual) = session.permit::<action::Steer>(&tenant).await?;
-    let workflow = workflow_of(&actual, &workflow)?;
+    let workflow = workflow_of(&actual, &workflow, session.now)?;
     let pause = read::<ReasonBody>(&body)?.pause(session.now)?;
     let resource = format!("workflow:{workflow}");
     let entry = session.entry(Some(permit.tenant()), "workflow.paused", resource, &pause.reason);
@@ -266,7 +273,7 @@ pub(super) async fn pause(
 /// Lets a paused workflow go on.
 pub(super) async fn resume(session: Session, Path((tenant, workflow)): Path<(String, String)>) -> Answer {
     let (permit, actual) = session.permit::<action::Steer>(&tenant).await?;
-    let workflow = workflow_of(&actual, &workflow)?;
+    let workflow = workflow_of(&actual, &workflow, session.now)?;
     let entry = session.entry(Some(permit.tenant()), "workflow.resumed", format!("workflow:{workflow}"), "");
     session.ports().store.set_pause(&permit, &workflow, None, entry).await?;
     done("resumed")
@@ -294,22 +301,28 @@ pub(super) async fn lift(session: Session, Path(tenant): Path<String>) -> Answer
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PinBody {
-    to: Option<CommitId>,
+    to: Option<String>,
     reason: Option<String>,
     until: Option<Timestamp>,
 }
 
-/// Holds a tenant's code at a commit that it has applied, for a time.
-///
-/// Refused until the loop honours pins: a pin that is stored and moves nothing would be a lie in an emergency.
+/// Holds a tenant's code at a commit that it has applied, for a time. Counts when it answers.
 pub(super) async fn pin(session: Session, Path(tenant): Path<String>, body: String) -> Answer {
-    session.permit::<action::Steer>(&tenant).await?;
+    let (permit, _) = session.permit::<action::Steer>(&tenant).await?;
     let body: PinBody = read(&body)?;
-    body.to.ok_or_else(|| Problem::malformed("`to` names the commit"))?;
+    let to = body.to.ok_or_else(|| Problem::malformed("`to` names the commit"))?.to_ascii_lowercase();
+    if !(4..=64).contains(&to.len()) || !to.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(Problem::malformed("`to` is a commit's id, or at least its first 4 digits"));
+    }
     let until = body.until.filter(|until| *until > session.now);
-    until.ok_or_else(|| Problem::malformed("`until` is required and lies in the future"))?;
-    reason(body.reason.as_deref())?;
-    Err(Problem::conflict("pins are not carried out yet: pause the workflow, or `git revert` the commit"))
+    let until = until.ok_or_else(|| Problem::malformed("`until` is required and lies in the future"))?;
+    let reason = reason(body.reason.as_deref())?;
+    let said = format!("{reason}; until {until}");
+    let entry = session.entry(Some(permit.tenant()), "tenant.pinned", "tenant", &said);
+    let request = PinRequest { to, reason, until };
+    let pin = session.ports().store.set_pin(&permit, Some(request), entry).await?;
+    wake_loop(&session);
+    Ok(Json(documents::pinned(permit.tenant(), &pin)))
 }
 
 /// Lets a pinned tenant follow Git again.

@@ -72,6 +72,7 @@ fn row(tenant: Option<&str>) -> StatusRow {
         failures: 0,
         held: vec![],
         findings: vec![],
+        pinned: None,
         conditions: vec![],
         keys: ChangeKeys::default(),
         at: NOW,
@@ -240,7 +241,7 @@ fn workflow() -> String {
 /// Every endpoint of a tenant: method, path below the tenant, body, and the answers to olga (operator), dana
 /// (developer), audrey (auditor), owen (owner), pat (platform admin), gregor (of another tenant) and a uid
 /// without a person. `RUN` stands for a run of the tenant, `W` for its workflow.
-const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 20] = [
+const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 21] = [
     //                                                       olga dana audrey owen pat gregor uid
     ("GET", "status", "", [200, 200, 200, 200, 200, 404, 200]),
     ("GET", "runs", "", [200, 200, 200, 200, 403, 404, 200]),
@@ -260,10 +261,11 @@ const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 20] = [
         "POST",
         "pin",
         r#"{"reason":"r","to":"COMMIT","until":"2030-01-01T00:00:00Z"}"#,
-        // Whoever may is told that pins are not carried out yet.
-        [409, 403, 403, 403, 403, 404, 403],
+        [200, 403, 403, 403, 403, 404, 403],
     ),
-    ("POST", "unpin", "", [200, 403, 403, 403, 403, 404, 403]),
+    // Who may is told that nothing is pinned.
+    ("POST", "unpin", "", [409, 403, 403, 403, 403, 404, 403]),
+    ("GET", "applied", "", [200, 200, 200, 200, 403, 404, 200]),
     // Who may is told that nothing is held.
     ("POST", "release", r#"{"reason":"r"}"#, [409, 403, 403, 403, 403, 404, 409]),
     ("POST", "reconcile", "", [200, 403, 403, 403, 403, 404, 200]),
@@ -486,6 +488,21 @@ async fn what_cannot_be_understood_is_refused_with_its_cure() {
     check_refused(post("suspend", json!({})).await, 400, "a reason is required");
     check_refused(post("suspend", json!({"reason": "a\nb"})).await, 400, "one line");
     check_refused(post("pin", json!({"reason": "r", "to": commit()})).await, 400, "`until` is required");
+    let until = "2030-01-01T00:00:00Z";
+    check_refused(
+        post("pin", json!({"reason": "r", "to": "abc", "until": until})).await,
+        400,
+        "first 4 digits",
+    );
+    check_refused(
+        post("pin", json!({"reason": "r", "to": "HEAD~1", "until": until})).await,
+        400,
+        "commit's id",
+    );
+    check_refused(post("pin", json!({"to": commit(), "until": until})).await, 400, "a reason is required");
+    let never = json!({"reason": "r", "to": "0123abcd", "until": until});
+    check_refused(post("pin", never).await, 409, "never applied in `acme`");
+    check_refused(post("unpin", json!({})).await, 409, "`acme` is not pinned");
     check_refused(
         post(&format!("workflows/{workflow}/pause"), json!({"reason": "r", "until": "2020-01-01T00:00:00Z"}))
             .await,

@@ -186,6 +186,7 @@ async fn begin(store: &MemoryStore, ask: LocalAsk) -> Result<LocalRun, AppError>
         failures: 0,
         held: Vec::new(),
         findings: Vec::new(),
+        pinned: None,
         conditions: Vec::new(),
         keys: keys.clone(),
         at: now,

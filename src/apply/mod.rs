@@ -172,6 +172,14 @@ fn whole(
     let generation = generation_after(actual, plan.digest.as_ref());
     let mut not_started = Vec::new();
     let runs = match &plan.next {
+        // The code in force stays what it is, so nothing of it has changed; nor does anything start at the pin's end.
+        Some(_) if generation > actual.generation && actual.pinned(means.now).is_some() => {
+            let held = actual.pinned(means.now).map_or("", |pin| pin.note.commit.short());
+            not_started.extend(plan.runs.iter().map(|planned| {
+                format!("`{}` did not start: the tenant's code is pinned at `{held}`", planned.workflow)
+            }));
+            Vec::new()
+        }
         // Equal digests change nothing, so nothing starts either.
         Some(next) if generation > actual.generation => {
             pinned(plan, next, actual, generation, means, &mut not_started)

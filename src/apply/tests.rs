@@ -83,6 +83,7 @@ fn row() -> StatusRow {
         failures: 0,
         held: Vec::new(),
         findings: Vec::new(),
+        pinned: None,
         conditions: Vec::new(),
         keys: ChangeKeys { tenant: Some(blob('7')), ..ChangeKeys::default() },
         at: at(1_000),

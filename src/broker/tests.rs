@@ -173,6 +173,7 @@ impl House {
             failures: 0,
             held: vec![],
             findings: vec![],
+            pinned: None,
             conditions: vec![],
             keys: ChangeKeys::default(),
             at: now,

@@ -72,7 +72,7 @@ pub fn human_status(document: &Value, whole: bool) {
                 .into_iter()
                 .flatten()
                 .filter(|condition| is_notable(condition))
-                .map(|condition| shown(text(condition, "message")))
+                .map(said)
                 .collect();
             // Not ready and stalled for the same cause is one sentence.
             conditions.dedup();
@@ -103,6 +103,15 @@ pub fn human_status(document: &Value, whole: bool) {
         if whole {
             findings(tenant);
         }
+    }
+}
+
+/// What a condition says; what somebody steers by hand in amber.
+fn said(condition: &Value) -> String {
+    let message = shown(text(condition, "message"));
+    match message.strip_prefix("pinned") {
+        Some(rest) if text(condition, "type") == "Pinned" => format!("{}{rest}", coloured("pinned")),
+        _ => message,
     }
 }
 

@@ -84,9 +84,8 @@ pub fn coloured(word: &str) -> String {
     let code = match word {
         "success" | "applied" | "unchanged" | "current" => "32",
         "failure" | "error" | "timed_out" | "invalid" | "failed" | "rewritten" | "unreachable" => "31",
-        "held" | "cancelled" | "skipped" | "rejected" | "unverified" | "superseded" | "stale" | "paused" => {
-            "33"
-        }
+        "held" | "cancelled" | "skipped" | "rejected" | "unverified" | "superseded" | "stale" | "paused"
+        | "pinned" => "33",
         "running" | "queued" | "waiting" | "applying" | "validating" | "observed" => "36",
         _ => return word.to_owned(),
     };

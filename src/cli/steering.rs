@@ -240,7 +240,7 @@ pub async fn suspend(args: &SuspendArgs) -> Result<(), Ending> {
 pub struct PinArgs {
     /// The tenant
     pub tenant: TenantId,
-    /// A commit that this tenant has applied, its full id
+    /// A commit that this tenant has applied, or its first 4 or more digits
     #[arg(long, value_name = "SHA", required_unless_present = "off")]
     pub to: Option<String>,
     /// Why
@@ -254,6 +254,8 @@ pub struct PinArgs {
     pub off: bool,
     #[command(flatten)]
     reach: ReachArgs,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Holds a tenant's code at an older commit for a time.
@@ -266,12 +268,25 @@ pub async fn pin(args: &PinArgs) -> Result<(), Ending> {
     let tenant = &args.tenant;
     if args.off {
         door.ask(Question::post(format!("/api/v1/tenants/{tenant}/unpin"), json!({}))).await?;
-        page::line("follows Git again");
+        page::line(&format!("{tenant} follows Git again; nothing was started by it"));
         return Ok(());
     }
     let body = json!({ "to": args.to, "reason": args.reason, "until": until });
-    door.ask(Question::post(format!("/api/v1/tenants/{tenant}/pin"), body)).await?;
-    page::line(&format!("pinned until {until}"));
+    let document = door.ask(Question::post(format!("/api/v1/tenants/{tenant}/pin"), body)).await?;
+    if args.format.format == Format::Json {
+        page::json(&document);
+        return Ok(());
+    }
+    let pin = &document["pinned"];
+    page::line(&format!(
+        "the code of {tenant} is that of {} until {}; access, secrets and policies stay as applied",
+        page::short_commit(pin, "commit"),
+        page::text(pin, "until")
+    ));
+    anstream::eprintln!(
+        "runs that were queued before keep their own code: `tenantry runs {tenant}` lists them; \
+         `tenantry pin {tenant} --off` ends the pin"
+    );
     Ok(())
 }
 

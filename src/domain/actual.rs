@@ -1,12 +1,13 @@
 //! What the store holds of one tenant: what was applied, and what ended since.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChangeKeys, CommitId, ElevationId, HeldLine, Pause, SecretName, TenantId, TenantState, Timestamp,
-    VersionId, WorkflowId,
+    Actor, ChangeKeys, CommitId, ElevationId, HeldLine, ObjectId, Pause, SecretName, TenantId, TenantState,
+    Timestamp, VersionId, Workflow, WorkflowId,
 };
 
 /// The actual state of one tenant.
@@ -53,15 +54,62 @@ pub struct Applied {
     pub state: TenantState,
 }
 
-/// Code held at an older commit in haste; moves no grant, owner, policy or secret.
+/// What runs of a tenant are made of: its workflows, with the blobs of the scripts they can open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// The tree of the tenant's directory that it was read from.
+    pub tree: Option<ObjectId>,
+    /// As they were applied.
+    pub workflows: BTreeMap<WorkflowId, Workflow>,
+}
+
+/// Code held at an older commit in haste; moves no grant, owner, policy or secret. Source: rule 10 of design
+/// page `reconcile.md`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
+    /// What people see of it.
+    pub note: PinNote,
+    /// The code that was applied with its commit.
+    pub code: Code,
+}
+
+/// What people see of a pin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinNote {
     /// A commit that this tenant has applied.
     pub commit: CommitId,
     /// Why.
     pub reason: String,
-    /// When it lets itself go.
+    /// Who asked for it.
+    pub by: Actor,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it lets itself go; itself outside.
     pub until: Timestamp,
+}
+
+/// A commit that a tenant has applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedCommit {
+    /// The commit.
+    pub commit: CommitId,
+    /// The generation it made or found.
+    pub generation: u64,
+    /// When it was applied last.
+    pub at: Timestamp,
+}
+
+/// What runs are made of at one time: the applied state, its code held back where a pin says so.
+#[derive(Clone, Debug)]
+pub struct InForce<'a> {
+    /// The commit of the code.
+    pub commit: &'a CommitId,
+    /// The tree of the tenant's directory at that commit.
+    pub tree: Option<&'a ObjectId>,
+    /// The applied state with the workflows in force.
+    pub state: Cow<'a, TenantState>,
+    /// The pin that holds it back, if one does.
+    pub pin: Option<&'a PinNote>,
 }
 
 impl ActualState {
@@ -83,10 +131,51 @@ impl ActualState {
             removed: None,
         }
     }
+    /// The pin, while it counts.
+    #[must_use]
+    pub fn pinned(&self, now: Timestamp) -> Option<&Pin> {
+        self.pin.as_ref().filter(|pin| now < pin.note.until && self.removed.is_none())
+    }
+    /// The workflows that new runs are made of; `None` before the first apply.
+    #[must_use]
+    pub fn workflows(&self, now: Timestamp) -> Option<&BTreeMap<WorkflowId, Workflow>> {
+        let applied = self.applied.as_ref()?;
+        Some(self.pinned(now).map_or(&applied.state.workflows, |pin| &pin.code.workflows))
+    }
+    /// What runs are made of now; `None` before the first apply.
+    ///
+    /// A workflow that Git pauses at either commit is paused: a pin lets nothing go.
+    #[must_use]
+    pub fn in_force(&self, now: Timestamp) -> Option<InForce<'_>> {
+        let applied = self.applied.as_ref()?;
+        let Some(pin) = self.pinned(now) else {
+            let (tree, state) = (applied.keys.tenant.as_ref(), Cow::Borrowed(&applied.state));
+            return Some(InForce { commit: &applied.commit, tree, state, pin: None });
+        };
+        let mut workflows = pin.code.workflows.clone();
+        for workflow in workflows.values_mut() {
+            let by_head = applied.state.workflows.get(&workflow.id).and_then(|head| head.paused.clone());
+            workflow.paused = longer(by_head, workflow.paused.take());
+        }
+        let state = TenantState { workflows, ..applied.state.clone() };
+        let (commit, tree) = (&pin.note.commit, pin.code.tree.as_ref());
+        Some(InForce { commit, tree, state: Cow::Owned(state), pin: Some(&pin.note) })
+    }
     /// Whether a version may never be given out again, by Git or by command.
     #[must_use]
     pub fn is_revoked(&self, secret: &SecretName, version: &VersionId) -> bool {
         self.revoked.get(secret).is_some_and(|versions| versions.contains(version))
+    }
+}
+
+/// The pause that lasts longer; one without an end lasts longest.
+fn longer(one: Option<Pause>, other: Option<Pause>) -> Option<Pause> {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            let outlasts = other.until.is_none() || one.until.is_some_and(|until| other.until > Some(until));
+            Some(if outlasts { other } else { one })
+        }
+        (one, other) => one.or(other),
     }
 }
 
@@ -162,6 +251,8 @@ pub enum ConditionKind {
     Stalled,
     /// Runs wait.
     Suspended,
+    /// Its code is held at an older commit.
+    Pinned,
     /// The store differs from what was applied.
     Drifted,
     /// The repository could not be read lately.
@@ -199,6 +290,9 @@ pub struct StatusRow {
     pub findings: Vec<super::Finding>,
     /// Its conditions.
     pub conditions: Vec<Condition>,
+    /// The pin that holds its code, kept by the store as the tenant has it; it may be over by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<PinNote>,
     /// The keys it was last looked at under; equal keys are not looked at again.
     pub keys: ChangeKeys,
     /// When it was last written.

@@ -226,6 +226,7 @@ impl House {
             failures: 0,
             held: Vec::new(),
             findings: Vec::new(),
+            pinned: None,
             conditions: Vec::new(),
             keys: keys.clone(),
             at: self.now(),

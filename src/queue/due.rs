@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Actor, ActualState, Applied, FreshIds, Pause, RunId, ScheduleTrigger, Timestamp, Trigger, TriggerKind,
+    Actor, ActualState, FreshIds, InForce, Pause, RunId, ScheduleTrigger, Timestamp, Trigger, TriggerKind,
     Workflow, WorkflowId,
 };
 use crate::run::{Ask, PinError, pin};
@@ -45,20 +45,33 @@ pub fn due_runs(
     now: Timestamp,
 ) -> DueRuns {
     let mut found = DueRuns::default();
-    let Some(applied) = actual.applied.as_ref().filter(|_| actual.removed.is_none()) else { return found };
-    let look = Look { actual, applied, actor, fresh, now };
-    for workflow in applied.state.workflows.values() {
+    let Some(code) = actual.in_force(now).filter(|_| actual.removed.is_none()) else { return found };
+    // Other schedules count from the end of a pin on.
+    found.next = code.pin.map(|pin| pin.until);
+    let look = Look { actual, code: &code, actor, fresh, now };
+    for workflow in code.state.workflows.values() {
         for entry in &workflow.triggers.schedules {
             let cursor = cursors.get(&(workflow.id.clone(), entry.entry.clone())).copied();
+            let cursor = cursor.map(|cursor| cursor.max(held_back_until(actual, workflow, entry)));
             look.at(workflow, entry, cursor, &mut found);
         }
     }
     found
 }
 
+/// The end of a pin that kept this schedule out, until the loop has noted it; else the beginning of time. What it
+/// missed is not made up for: the end of a pin fires nothing.
+fn held_back_until(actual: &ActualState, workflow: &Workflow, entry: &ScheduleTrigger) -> Timestamp {
+    let Some(pin) = &actual.pin else { return Timestamp::default() };
+    let known = pin.code.workflows.get(&workflow.id);
+    let known =
+        known.is_some_and(|known| known.triggers.schedules.iter().any(|one| one.entry == entry.entry));
+    if known { Timestamp::default() } else { pin.note.until }
+}
+
 struct Look<'a> {
     actual: &'a ActualState,
-    applied: &'a Applied,
+    code: &'a InForce<'a>,
     actor: &'a Actor,
     fresh: &'a FreshIds,
     now: Timestamp,
@@ -115,7 +128,7 @@ impl Look<'_> {
     }
 
     fn is_suspended(&self) -> bool {
-        self.holds(self.actual.suspended.as_ref()) || self.holds(self.applied.state.settings.suspend.as_ref())
+        self.holds(self.actual.suspended.as_ref()) || self.holds(self.code.state.settings.suspend.as_ref())
     }
 
     fn is_paused(&self, workflow: &Workflow) -> bool {
@@ -134,13 +147,13 @@ impl Look<'_> {
     ) -> Result<crate::domain::RunPins, PinError> {
         let trigger =
             Trigger { kind: TriggerKind::Schedule, key: format!("{}@{fire}", entry.entry), time: fire };
-        let tree = self.applied.keys.tenant.as_ref();
+        let tree = self.code.tree;
         let ask = Ask {
             tenant: &self.actual.tenant,
             incarnation: self.actual.incarnation,
-            state: &self.applied.state,
+            state: &self.code.state,
             revoked: &self.actual.revoked,
-            commit: &self.applied.commit,
+            commit: self.code.commit,
             tree: tree.ok_or_else(|| PinError::NoWorkflow(workflow.id.clone()))?,
             generation: self.actual.generation,
             workflow: &workflow.id,
@@ -161,7 +174,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::{CatchUp, ChangeKeys, DaemonPart, Overlap};
+    use crate::domain::{Applied, CatchUp, ChangeKeys, DaemonPart, Overlap};
     use crate::run::samples;
 
     const ENTRY: &str = "0 2 * * * UTC";

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{Enqueued, enqueue_due};
 use crate::authz::Permit;
-use crate::domain::{Clock, FreshIds, TenantId, Timestamp};
+use crate::domain::{Clock, FreshIds, PinNote, TenantId, Timestamp};
 use crate::store::{Started, Store, StoreError, TenantHead};
 
 /// The longest sleep: what others do meanwhile may bring an earlier time.
@@ -37,10 +37,11 @@ pub struct Keeper {
 }
 
 /// A tenant whose schedules are the same as long as this is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Seen {
     incarnation: u32,
     generation: u64,
+    pinned: Option<PinNote>,
 }
 
 impl Keeper {
@@ -61,7 +62,11 @@ impl Keeper {
         self.known.retain(|tenant, _| heads.binary_search_by(|head| head.tenant.cmp(tenant)).is_ok());
         for head in heads.iter().filter(|head| !head.removed) {
             let now = (self.clock)();
-            let seen = Seen { incarnation: head.incarnation, generation: head.status.applied_generation };
+            let seen = Seen {
+                incarnation: head.incarnation,
+                generation: head.status.applied_generation,
+                pinned: head.status.pinned.clone(),
+            };
             let next = match self.known.get(&head.tenant) {
                 Some((known, next)) if *known == seen && next.is_none_or(|next| now < next) => *next,
                 _ => match self.look(head, now).await {

@@ -2,13 +2,14 @@
 //!
 //! It takes no input: whatever wakes it, it reads the head itself. `serve` and `tenantry reconcile` are the
 //! same [`pass`]. One tenant's mistake never stops another; cost follows what changed. The rules are those of
-//! design page `reconcile.md`. Deliberately absent: pins (they move no grant; queue and execute honour them),
-//! results at a forge, change control other than `open`, which is refused with a sentence.
+//! design page `reconcile.md`. Deliberately absent: results at a forge, change
+//! control other than `open`, which is refused with a sentence.
 
 mod backoff;
 mod follow;
 mod note;
 mod pass;
+mod pins;
 mod platform;
 mod reading;
 mod schedule;

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::follow::{self, Followed};
 use super::tenant::{self, Seen};
-use super::{Failure, Ports, note, platform};
+use super::{Failure, Ports, note, pins, platform};
 use crate::domain::{ChangeControlMode, Listing, OnRewrite, Revision, StatusRow, TenantId, Timestamp};
 use crate::plan;
 use crate::store::{Pending, SourceRow, TenantHead};
@@ -47,7 +47,10 @@ pub async fn pass(ports: &Ports) -> Result<Pass, Failure> {
         return Ok(Pass { source, revision: None, platform: None, looked_at: Vec::new(), next: None });
     };
     let listing = ports.source.listing(&revision).await?;
-    let heads = ports.store.tenants().await?;
+    let mut heads = ports.store.tenants().await?;
+    if pins::look(ports, &heads, now).await? {
+        heads = ports.store.tenants().await?;
+    }
     let (source, pruned) = guarded(followed, &listing, &heads);
     let released = source.row.released.as_ref() == Some(&revision.commit);
     let written = write_ahead(ports, &source).await?;
@@ -183,6 +186,7 @@ async fn look_at_tenants(
 
 fn next_deadline(heads: &[TenantHead], platform: &StatusRow, now: Timestamp) -> Option<Timestamp> {
     let tenants = heads.iter().filter(|head| !head.removed);
-    let times = tenants.map(|head| head.status.retry_at).chain([platform.retry_at]);
+    let pins = |head: &TenantHead| head.status.pinned.as_ref().map(|pin| pin.until);
+    let times = tenants.flat_map(|head| [head.status.retry_at, pins(head)]).chain([platform.retry_at]);
     times.flatten().filter(|at| *at > now).min()
 }

@@ -22,6 +22,7 @@ pub(super) fn first(tenant: Option<TenantId>, now: Timestamp) -> StatusRow {
         failures: 0,
         held: Vec::new(),
         findings: Vec::new(),
+        pinned: None,
         conditions: Vec::new(),
         keys: crate::domain::ChangeKeys::default(),
         at: now,

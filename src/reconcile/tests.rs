@@ -1,5 +1,7 @@
 //! The loop over a real repository and the model of the store.
 
+mod pins;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;

@@ -9,6 +9,7 @@
 mod alone;
 mod machine;
 mod pin;
+mod reach;
 mod ready;
 mod scope;
 mod state;
@@ -17,6 +18,7 @@ mod time;
 pub use alone::{AloneError, alone};
 pub use machine::{LOST_LEASES_MAX, advance};
 pub use pin::{Ask, INPUTS_BYTES_MAX, PinError, input_problem, pin, repeat};
+pub use reach::narrowed;
 pub use ready::{INPUT_BYTES_MAX, ITEMS_MAX};
 pub use scope::{idempotency_key, inputs_as_declared, render};
 pub use state::*;

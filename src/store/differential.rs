@@ -26,6 +26,8 @@ enum Act {
     Cancel { tenant: u8, run: u8 },
     Pause { tenant: u8, workflow: u8, on: bool },
     Suspend { tenant: u8, on: bool },
+    Pin { tenant: u8, shape: u8, on: bool },
+    EndPin { tenant: u8 },
     Abandon { worker: u8 },
     Wake,
     Pass { seconds: u8 },
@@ -49,6 +51,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (tenant.clone(), workflow, any::<bool>())
             .prop_map(|(tenant, workflow, on)| Act::Pause { tenant, workflow, on }),
         1 => (tenant, any::<bool>()).prop_map(|(tenant, on)| Act::Suspend { tenant, on }),
+        2 => (0..2_u8, 0..5_u8, prop::bool::weighted(0.8))
+            .prop_map(|(tenant, shape, on)| Act::Pin { tenant, shape, on }),
+        1 => (0..2_u8).prop_map(|tenant| Act::EndPin { tenant }),
         1 => (0..2_u8).prop_map(|worker| Act::Abandon { worker }),
         2 => Just(Act::Wake),
         2 => (1..50_u8).prop_map(|seconds| Act::Pass { seconds }),
@@ -105,7 +110,7 @@ impl Play {
         }
     }
     fn pins(&mut self, actual: &ActualState, workflow: u8) -> Option<RunPins> {
-        let known = &actual.applied.as_ref()?.state.workflows;
+        let known = actual.workflows(self.now)?;
         let chosen = known.values().nth(usize::from(workflow) % known.len())?;
         self.runs += 1;
         let mut pins = pins(&actual.tenant, chosen, self.runs, self.now);
@@ -227,6 +232,20 @@ impl Play {
                 let permit = right::<Suspend>("carol", &actual, now);
                 let done = store.set_suspension(&permit, pause, entry("tenant.suspended", now)).await;
                 self.say("suspend", done);
+            }
+            Act::Pin { tenant, shape, on } => {
+                let Some(actual) = self.live(*tenant).await else { return };
+                let to = commit(u64::from(*shape)).to_string();
+                let until = now + LEASE;
+                let pin = on.then(|| PinRequest { to, reason: "worse since".to_owned(), until });
+                let permit = right::<Steer>("carol", &actual, now);
+                let done = store.set_pin(&permit, pin, entry("tenant.pinned", now)).await;
+                self.say("pin", done);
+            }
+            Act::EndPin { tenant } => {
+                let Some(actual) = self.live(*tenant).await else { return };
+                let done = store.end_pin(&reconcile(&actual, now), now).await;
+                self.say("end pin", done);
             }
             Act::Abandon { worker } => {
                 let done = store.abandon(&format!("worker-{worker}"), now).await;

@@ -136,6 +136,7 @@ pub(crate) fn status(tenant: &TenantId, status: Status, number: u64) -> StatusRo
         failures: 0,
         held: Vec::new(),
         findings: Vec::new(),
+        pinned: None,
         conditions: Vec::new(),
         keys: ChangeKeys::default(),
         at: START,

@@ -1,7 +1,7 @@
 //! The model: the same trait over maps in memory. What the tests compare with, and the store of a run without
 //! a daemon, where nothing is kept; never a daemon's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,8 +13,8 @@ use super::rows::{
 };
 use super::{Pending, RunFilter, StoreError, TenantHead};
 use crate::domain::{
-    ActualState, AttemptId, AuditRecord, CommitId, Outcome, RunId, RunPins, TenantId, Timestamp, TriggerKind,
-    WorkflowId,
+    ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, Outcome, RunId, RunPins, TenantId,
+    Timestamp, TriggerKind, WorkflowId,
 };
 use crate::record::LedgerEntry;
 
@@ -46,7 +46,7 @@ struct MemoryRows {
     ledger: Vec<LedgerEntry>,
     tenants: BTreeMap<Scope, Arc<ActualState>>,
     outlooks: BTreeMap<Scope, Outlook>,
-    commits: BTreeSet<(Scope, CommitId)>,
+    commits: BTreeMap<(Scope, CommitId), (AppliedCommit, Option<Code>)>,
     documents: BTreeMap<Document, String>,
     runs: BTreeMap<RunKey, (RunRow, Arc<RunPins>)>,
     triggers: BTreeMap<TriggerKey, RunId>,
@@ -127,12 +127,29 @@ impl Rows for MemoryRows {
         self.outlooks.insert(scope.clone(), outlook.clone());
         Ok(())
     }
-    async fn put_commit(&mut self, scope: &Scope, commit: &CommitId, _: u64, _: Timestamp) -> Found<()> {
-        self.commits.insert((scope.clone(), commit.clone()));
+    async fn put_commit(&mut self, scope: &Scope, commit: &AppliedCommit, code: &Code) -> Found<()> {
+        let key = (scope.clone(), commit.commit.clone());
+        self.commits.insert(key, (commit.clone(), Some(code.clone())));
         Ok(())
     }
-    async fn has_commit(&mut self, scope: &Scope, commit: &CommitId) -> Found<bool> {
-        Ok(self.commits.contains(&(scope.clone(), commit.clone())))
+    async fn forget_code(&mut self, scope: &Scope, generation: u64) -> Found<()> {
+        for ((of, _), (commit, code)) in &mut self.commits {
+            if of == scope && commit.generation == generation {
+                *code = None;
+            }
+        }
+        Ok(())
+    }
+    async fn commits(&mut self, scope: &Scope, begins: &str, limit: u32) -> Found<Vec<AppliedCommit>> {
+        let known =
+            self.commits.iter().filter(|((of, id), _)| of == scope && id.as_str().starts_with(begins));
+        let mut found: Vec<AppliedCommit> = known.map(|(_, (commit, _))| commit.clone()).collect();
+        found.sort_by(|a, b| (b.generation, b.at, &a.commit).cmp(&(a.generation, a.at, &b.commit)));
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+    async fn code(&mut self, scope: &Scope, commit: &CommitId) -> Found<Option<Code>> {
+        Ok(self.commits.get(&(scope.clone(), commit.clone())).and_then(|(_, code)| code.clone()))
     }
     async fn document(&mut self, document: Document) -> Found<Option<String>> {
         Ok(self.documents.get(&document).cloned())

@@ -40,9 +40,9 @@ use serde_json::Value;
 
 use crate::authz::{Permit, Standing, action};
 use crate::domain::{
-    ActualState, AttemptId, AuditEntry, AuditRecord, ChangeKeys, CommitId, Disposition, Length, Pause, Pin,
-    Platform, Removals, RunId, RunPins, SecretName, StatusRow, TenantId, TenantState, Timestamp, VersionId,
-    WorkflowId,
+    ActualState, AppliedCommit, AttemptId, AuditEntry, AuditRecord, ChangeKeys, CommitId, Disposition,
+    Length, Pause, PinNote, Platform, Removals, RunId, RunPins, SecretName, StatusRow, TenantId, TenantState,
+    Timestamp, VersionId, WorkflowId,
 };
 
 /// One tenant brought to a revision: everything of it lands in one transaction or nothing does.
@@ -308,13 +308,26 @@ pub trait Store: Send + Sync {
         pause: Option<Pause>,
         audit: AuditEntry,
     ) -> Result<(), StoreError>;
-    /// Pins or unpins the tenant's code; refuses a commit that it has not applied.
+    /// Holds the tenant's code as it was applied with an older commit (`Some`), or lets it follow again (`None`);
+    /// gives the pin that began or ended.
+    ///
+    /// Counts at once, raises the authority number so that nothing decided before starts anything after it, and
+    /// fires nothing: what the schedules of the other code missed is not made up for.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a commit that the tenant has not applied, or that is told apart by more digits.
     async fn set_pin(
         &self,
         permit: &Permit<action::Steer>,
-        pin: Option<Pin>,
+        pin: Option<PinRequest>,
         audit: AuditEntry,
-    ) -> Result<(), StoreError>;
+    ) -> Result<PinNote, StoreError>;
+    /// Notes that a pin has let itself go, once; `None` if there is none whose time is over.
+    async fn end_pin(
+        &self,
+        permit: &Permit<action::Reconcile>,
+        now: Timestamp,
+    ) -> Result<Option<PinNote>, StoreError>;
     /// Lets go what is held in a tenant: the next pass applies it.
     async fn release(&self, permit: &Permit<action::Release>, audit: AuditEntry) -> Result<(), StoreError>;
     /// Revokes a version for ever; raises the authority number.
@@ -432,6 +445,12 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<crate::record::RunRecord>, StoreError>;
     /// The status row of the permit's tenant.
     async fn status(&self, permit: &Permit<action::ViewHealth>) -> Result<StatusRow, StoreError>;
+    /// The commits that the tenant has applied, newest first.
+    async fn applied_commits(
+        &self,
+        permit: &Permit<action::View>,
+        limit: u32,
+    ) -> Result<Vec<AppliedCommit>, StoreError>;
     /// The actual state, for people who may look.
     async fn view(&self, permit: &Permit<action::View>) -> Result<ActualState, StoreError>;
     /// The tenant's audit chain from `after` on, at most `limit` records.
@@ -449,6 +468,17 @@ pub trait Store: Send + Sync {
     async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
     /// Now, never earlier than the last recorded time.
     async fn now(&self, clock: Timestamp) -> Result<Timestamp, StoreError>;
+}
+
+/// Which code a tenant is to be held at.
+#[derive(Clone, Debug)]
+pub struct PinRequest {
+    /// The commit's id, or its first digits, lower case; none is any other commit that the tenant has applied.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+    /// When it lets itself go.
+    pub until: Timestamp,
 }
 
 /// What the loop knows of a tenant before it looks at it.

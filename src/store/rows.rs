@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::pending::LastFetch;
 use super::{Pending, RunFilter, StoreError, TenantHead};
 use crate::domain::{
-    ActualState, AttemptId, AuditRecord, CommitId, Outcome, Phase, RunId, RunPins, StatusRow, StepId,
-    TenantId, Timestamp, Trigger, TriggerKind, WorkflowId,
+    ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, Outcome, Phase, RunId, RunPins,
+    StatusRow, StepId, TenantId, Timestamp, Trigger, TriggerKind, WorkflowId,
 };
 use crate::record::{AttemptRecord, LedgerEntry};
 use crate::run::RunState;
@@ -202,15 +202,14 @@ pub(super) trait Rows: Send {
     async fn put_tenant(&mut self, state: Arc<ActualState>) -> Found<()>;
     async fn outlook(&mut self, scope: &Scope) -> Found<Option<Outlook>>;
     async fn put_outlook(&mut self, scope: &Scope, outlook: &Outlook) -> Found<()>;
-    /// Remembers that the tenant has applied a commit.
-    async fn put_commit(
-        &mut self,
-        scope: &Scope,
-        commit: &CommitId,
-        generation: u64,
-        at: Timestamp,
-    ) -> Found<()>;
-    async fn has_commit(&mut self, scope: &Scope, commit: &CommitId) -> Found<bool>;
+    /// Remembers that the tenant has applied a commit, and the code it applied with it.
+    async fn put_commit(&mut self, scope: &Scope, commit: &AppliedCommit, code: &Code) -> Found<()>;
+    /// Forgets the code of the commits of a generation; that they were applied stays known.
+    async fn forget_code(&mut self, scope: &Scope, generation: u64) -> Found<()>;
+    /// The applied commits whose id begins so, the latest generation first, then the latest time, then by id.
+    async fn commits(&mut self, scope: &Scope, begins: &str, limit: u32) -> Found<Vec<AppliedCommit>>;
+    /// The code that was applied with a commit; `None` if it was forgotten or the commit never applied.
+    async fn code(&mut self, scope: &Scope, commit: &CommitId) -> Found<Option<Code>>;
     async fn document(&mut self, document: Document) -> Found<Option<String>>;
     async fn put_document(&mut self, document: Document, body: &str) -> Found<()>;
 

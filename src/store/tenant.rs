@@ -1,9 +1,11 @@
 //! What operations do to the actual state of a tenant: pure, the same for every engine.
 
+use std::collections::BTreeMap;
+
 use super::Application;
 use crate::domain::{
-    ActualState, Applied, CommitId, Elevation, Isolation, Pause, SecretName, TenantState, Timestamp,
-    VersionId, VersionState, Window, WorkflowId,
+    ActualState, Applied, CommitId, Elevation, Isolation, Pause, Pin, SecretName, TenantState, Timestamp,
+    VersionId, VersionState, Window, Workflow, WorkflowId,
 };
 use crate::record::{LedgerEntry, LedgerTenant};
 
@@ -64,9 +66,14 @@ pub(super) fn apply(actual: &ActualState, application: &Application, now: Timest
             }
         }
         begin_elevations(&mut next, state, now);
-        next.pauses.retain(|workflow, _| state.workflows.contains_key(workflow));
+        let pinned = next.pin.as_ref().map(|pin| &pin.code.workflows);
+        next.pauses.retain(|workflow, _| {
+            state.workflows.contains_key(workflow)
+                || pinned.is_some_and(|pinned| pinned.contains_key(workflow))
+        });
     } else if next.removed.is_none() {
         next.removed = Some(now);
+        next.pin = None;
         ended = true;
     }
     if ended {
@@ -84,6 +91,30 @@ pub(super) fn revoke(actual: &ActualState, secret: &SecretName, version: &Versio
     }
     let ledger = one_way(actual, &next, None);
     Changed { state: next, rose: false, ledger }
+}
+
+/// Begins or ends a pin. What was decided over the other code counts no more.
+pub(super) fn pin(actual: &ActualState, pin: Option<Pin>) -> Changed {
+    let next = ActualState { pin, authority: actual.authority + 1, ..actual.clone() };
+    let ledger = one_way(actual, &next, None);
+    Changed { state: next, rose: false, ledger }
+}
+
+/// The schedules among workflows that others do not have.
+pub(super) fn schedules_beside<'a>(
+    of: &'a BTreeMap<WorkflowId, Workflow>,
+    others: &BTreeMap<WorkflowId, Workflow>,
+) -> Vec<(&'a WorkflowId, &'a str)> {
+    let known = |workflow: &WorkflowId, entry: &str| {
+        let other = others.get(workflow);
+        other.is_some_and(|other| other.triggers.schedules.iter().any(|schedule| schedule.entry == entry))
+    };
+    of.iter()
+        .flat_map(|(id, workflow)| {
+            workflow.triggers.schedules.iter().map(move |one| (id, one.entry.as_str()))
+        })
+        .filter(|(workflow, entry)| !known(workflow, entry))
+        .collect()
 }
 
 /// True if the version was not revoked before.
@@ -171,11 +202,12 @@ pub(super) fn suspension(actual: &ActualState, now: Timestamp) -> Option<&Pause>
 
 /// The workflows that are paused, by Git or by command.
 pub(super) fn paused(actual: &ActualState, now: Timestamp) -> Vec<WorkflowId> {
-    let by_git =
-        actual.applied.iter().flat_map(|applied| applied.state.workflows.values()).filter_map(|workflow| {
-            let pause = workflow.paused.as_ref()?;
-            counts(pause, now).then(|| workflow.id.clone())
-        });
+    let applied = actual.applied.iter().flat_map(|applied| applied.state.workflows.values());
+    let pinned = actual.pinned(now).into_iter().flat_map(|pin| pin.code.workflows.values());
+    let by_git = applied.chain(pinned).filter_map(|workflow| {
+        let pause = workflow.paused.as_ref()?;
+        counts(pause, now).then(|| workflow.id.clone())
+    });
     let by_command =
         actual.pauses.iter().filter(|(_, pause)| counts(pause, now)).map(|(workflow, _)| workflow.clone());
     by_git.chain(by_command).collect()
@@ -215,7 +247,7 @@ pub(super) fn deadline(actual: &ActualState, now: Timestamp) -> Option<Timestamp
         let versions = applied.state.secrets.values().flat_map(|secret| &secret.versions);
         times.extend(versions.filter_map(|version| version.accept_until));
     }
-    times.extend(actual.pin.as_ref().map(|pin| pin.until));
+    times.extend(actual.pin.as_ref().map(|pin| pin.note.until));
     times.into_iter().filter(|time| *time > now).min()
 }
 

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 use super::operations as op;
 use super::rows::{Document, Engine, work};
 use super::{
-    Application, AppliedAt, AppliedPlatform, Fired, Lease, Pending, Renewal, Report, RunFilter, SourceRow,
-    Started, Store, StoreError, TenantHead,
+    Application, AppliedAt, AppliedPlatform, Fired, Lease, Pending, PinRequest, Renewal, Report, RunFilter,
+    SourceRow, Started, Store, StoreError, TenantHead,
 };
 use crate::authz::{Permit, action};
 use crate::domain::{
-    ActualState, AttemptId, AuditEntry, AuditRecord, Pause, Pin, RunId, RunPins, SecretName, StatusRow,
-    TenantId, Timestamp, VersionId, WorkflowId,
+    ActualState, AppliedCommit, AttemptId, AuditEntry, AuditRecord, Pause, PinNote, RunId, RunPins,
+    SecretName, StatusRow, TenantId, Timestamp, VersionId, WorkflowId,
 };
 use crate::record::RunRecord;
 use crate::run::CancelRequest;
@@ -115,11 +115,19 @@ impl<E: Engine> Store for E {
     async fn set_pin(
         &self,
         permit: &Permit<action::Steer>,
-        pin: Option<Pin>,
+        pin: Option<PinRequest>,
         audit: AuditEntry,
-    ) -> Result<(), StoreError> {
+    ) -> Result<PinNote, StoreError> {
         let permit = permit.clone();
         self.write(work!(|rows| op::set_pin(rows, &permit, pin, audit))).await
+    }
+    async fn end_pin(
+        &self,
+        permit: &Permit<action::Reconcile>,
+        now: Timestamp,
+    ) -> Result<Option<PinNote>, StoreError> {
+        let permit = permit.clone();
+        self.write(work!(|rows| op::end_pin(rows, &permit, now))).await
     }
     async fn release(&self, permit: &Permit<action::Release>, audit: AuditEntry) -> Result<(), StoreError> {
         let permit = permit.clone();
@@ -262,6 +270,14 @@ impl<E: Engine> Store for E {
     async fn status(&self, permit: &Permit<action::ViewHealth>) -> Result<StatusRow, StoreError> {
         let permit = permit.clone();
         self.read(work!(|rows| op::status(rows, &permit))).await
+    }
+    async fn applied_commits(
+        &self,
+        permit: &Permit<action::View>,
+        limit: u32,
+    ) -> Result<Vec<AppliedCommit>, StoreError> {
+        let permit = permit.clone();
+        self.read(work!(|rows| op::applied_commits(rows, &permit, limit))).await
     }
     async fn view(&self, permit: &Permit<action::View>) -> Result<ActualState, StoreError> {
         let permit = permit.clone();

@@ -20,6 +20,7 @@ mod sandbox;
 mod scaffold;
 mod secrets;
 mod sops;
+mod steering;
 mod tour;
 mod validate;
 mod workbench;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::audit_in;
 use super::running::{Move, attempt_id, drive, drive_with, served};
 use crate::authz::{Permit, Standing, action};
-use crate::domain::{Actor, ActualState, AttemptId, AuditEntry, TenantId, Timestamp};
+use crate::domain::{Actor, ActualState, AttemptId, AuditEntry, RunPins, TenantId, Timestamp};
 use crate::run::{self, RunEvent};
 use crate::store::rows::{Document, Eligible, Found, Job, Place, Rows, RunKey, Scope, Turn};
 use crate::store::{LEASE, Lease, Renewal, Report, StoreError, tenant};
@@ -112,7 +112,7 @@ async fn lent(
     place: &Place,
     worker: &str,
 ) -> Found<Option<Lease>> {
-    let pins = rows.pins(&run.key).await?;
+    let pins = within_reach(rows.pins(&run.key).await?, place, actual);
     let Some(item) = run.state.item(&place.step, place.item) else { return Ok(None) };
     let Some(until) = item.lease_until else { return Ok(None) };
     let fan_out = pins.workflow.step(&place.step).is_some_and(|step| step.for_each.is_some());
@@ -126,6 +126,20 @@ async fn lent(
         cancel: item.stopping_since.is_some(),
         pins,
     }))
+}
+
+/// The pins with the step narrowed to what the applied state leaves of its limits and hosts.
+fn within_reach(pins: Arc<RunPins>, place: &Place, actual: &ActualState) -> Arc<RunPins> {
+    let Some(applied) = &actual.applied else { return pins };
+    let narrowed =
+        pins.workflow.step(&place.step).and_then(|step| run::narrowed(&pins.workflow, step, &applied.state));
+    let Some(narrowed) = narrowed else { return pins };
+    let mut pins = Arc::unwrap_or_clone(pins);
+    let steps = pins.workflow.steps.iter_mut().chain(pins.workflow.on_failure.as_deref_mut());
+    if let Some(step) = steps.into_iter().find(|step| step.id == narrowed.id) {
+        *step = narrowed;
+    }
+    Arc::new(pins)
 }
 
 fn place_of(attempt: &AttemptId) -> Place {

@@ -102,6 +102,7 @@ async fn put_tenant(rows: &mut dyn Rows, state: ActualState, now: Timestamp) -> 
     rows.put_tenant(Arc::clone(&state)).await?;
     if let Some(mut outlook) = rows.outlook(&scope).await? {
         outlook.deadline = tenant::deadline(&state, now);
+        outlook.status.pinned = state.pin.as_ref().map(|pin| pin.note.clone());
         rows.put_outlook(&scope, &outlook).await?;
     }
     Ok(state)
@@ -114,6 +115,8 @@ async fn put_status(
     released: bool,
     now: Timestamp,
 ) -> Found<()> {
+    // A pass reads its row before it writes it: what a person pinned in between stays.
+    let status = StatusRow { pinned: actual.pin.as_ref().map(|pin| pin.note.clone()), ..status };
     let outlook = Outlook { status, deadline: tenant::deadline(actual, now), released };
     rows.put_outlook(&scope_of(actual), &outlook).await
 }

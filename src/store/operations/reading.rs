@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{audit_in, audit_platform, permitted, scope_of};
 use crate::authz::{Permit, action};
 use crate::domain::{
-    ActualState, AuditEntry, AuditRecord, RunId, RunPins, StatusRow, TenantId, Timestamp, WorkflowId,
+    ActualState, AppliedCommit, AuditEntry, AuditRecord, RunId, RunPins, StatusRow, TenantId, Timestamp,
+    WorkflowId,
 };
 use crate::record::RunRecord;
 use crate::store::records::run_record;
@@ -15,6 +16,8 @@ use crate::store::{RunFilter, StoreError};
 
 /// The most records of an audit that are read at one time.
 const AUDIT_MAX: u32 = 10_000;
+/// The most applied commits that are read at one time.
+const COMMITS_MAX: u32 = 1_000;
 /// The most runs that are read at one time.
 const RUNS_MAX: u32 = 1_000;
 
@@ -72,6 +75,16 @@ pub(in crate::store) async fn status(
     let now = rows.clock();
     let scope = scope_of(&*permitted(rows, permit, now).await?);
     rows.outlook(&scope).await?.map(|outlook| outlook.status).ok_or(StoreError::NotFound)
+}
+
+pub(in crate::store) async fn applied_commits(
+    rows: &mut dyn Rows,
+    permit: &Permit<action::View>,
+    limit: u32,
+) -> Found<Vec<AppliedCommit>> {
+    let now = rows.clock();
+    let scope = scope_of(&*permitted(rows, permit, now).await?);
+    rows.commits(&scope, "", limit.clamp(1, COMMITS_MAX)).await
 }
 
 pub(in crate::store) async fn view(

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::authz::{Permit, action};
 use crate::domain::{
-    Actor, ActualState, AuditEntry, DaemonPart, Outcome, RunPins, Status, StatusRow, Timestamp, TriggerKind,
-    WorkflowId,
+    Actor, ActualState, AppliedCommit, AuditEntry, Code, CommitId, DaemonPart, Outcome, RunPins, Status,
+    StatusRow, Timestamp, TriggerKind, WorkflowId,
 };
 use crate::record::LedgerEntry;
 use crate::run::{CancelRequest, RunEvent};
@@ -58,7 +58,7 @@ pub(in crate::store) async fn apply(
     let state = put_changed(rows, changed, now).await?;
     let scope = scope_of(&state);
     if !application.removals_only {
-        rows.put_commit(&scope, &application.commit, state.generation, now).await?;
+        remember(rows, &actual, &state, application.commit, rose, now).await?;
         end_orphans(rows, &state, now).await?;
     }
     audit_in(rows, &scope, application.audit).await?;
@@ -77,6 +77,37 @@ pub(in crate::store) async fn apply(
     let status = StatusRow { applied_generation: state.generation, ..application.status };
     put_status(rows, &state, status, released, now).await?;
     Ok(AppliedAt { generation: state.generation, changed: rose, queued })
+}
+
+/// Applies whose code is kept for pins.
+const CODES_MAX: u64 = 200;
+
+/// Keeps what a pin can go back to. A schedule that comes back after it was gone makes up for nothing.
+async fn remember(
+    rows: &mut dyn Rows,
+    before: &ActualState,
+    state: &ActualState,
+    commit: CommitId,
+    rose: bool,
+    now: Timestamp,
+) -> Found<()> {
+    let Some(applied) = &state.applied else { return Ok(()) };
+    let scope = scope_of(state);
+    let code = Code { tree: applied.keys.tenant.clone(), workflows: applied.state.workflows.clone() };
+    rows.put_commit(&scope, &AppliedCommit { commit, generation: state.generation, at: now }, &code).await?;
+    if !rose {
+        return Ok(());
+    }
+    if let Some(old) = state.generation.checked_sub(CODES_MAX).filter(|old| *old > 0) {
+        rows.forget_code(&scope, old).await?;
+    }
+    if let Some(before) = &before.applied {
+        let (now_there, known) = (&applied.state.workflows, &before.state.workflows);
+        for (workflow, entry) in tenant::schedules_beside(now_there, known) {
+            rows.put_cursor(&scope, workflow, entry, now).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A run that an apply starts belongs to the generation that the apply made.
@@ -120,7 +151,11 @@ async fn remove(
 /// Cancels what waits of workflows that are gone; what has begun goes on.
 async fn end_orphans(rows: &mut dyn Rows, state: &ActualState, now: Timestamp) -> Found<()> {
     let Some(applied) = &state.applied else { return Ok(()) };
-    let known = |workflow: &WorkflowId| applied.state.workflows.contains_key(workflow);
+    let pinned = state.pinned(now).map(|pin| &pin.code.workflows);
+    let known = |workflow: &WorkflowId| {
+        applied.state.workflows.contains_key(workflow)
+            || pinned.is_some_and(|pinned| pinned.contains_key(workflow))
+    };
     for run in rows.live_runs(&scope_of(state), None).await? {
         if !known(&run.workflow) && !run.is_active() {
             drive(rows, run, cancelled("its workflow was removed from the repository", now), now).await?;

@@ -294,9 +294,9 @@ async fn end(rows: &mut dyn Rows, run: RunRow, reason: &str, at: Timestamp) -> F
 }
 
 /// Whether runs of the workflow may be made at all.
-fn startable(actual: &ActualState, workflow: &WorkflowId) -> Found<()> {
-    let applied = actual.applied.as_ref().filter(|_| actual.removed.is_none()).ok_or(StoreError::NotFound)?;
-    if applied.state.workflows.contains_key(workflow) { Ok(()) } else { Err(StoreError::NotFound) }
+fn startable(actual: &ActualState, workflow: &WorkflowId, now: Timestamp) -> Found<()> {
+    let known = actual.workflows(now).filter(|_| actual.removed.is_none()).ok_or(StoreError::NotFound)?;
+    if known.contains_key(workflow) { Ok(()) } else { Err(StoreError::NotFound) }
 }
 
 pub(in crate::store) async fn start(
@@ -312,7 +312,7 @@ pub(in crate::store) async fn start(
         return Err(StoreError::NotFound);
     }
     if pins.trigger.kind != TriggerKind::Rerun {
-        startable(&actual, &pins.workflow.id)?;
+        startable(&actual, &pins.workflow.id, now)?;
     }
     if let Some(pause) = tenant::suspension(&actual, now)
         && matches!(pins.trigger.kind, TriggerKind::Webhook | TriggerKind::Schedule)
@@ -351,7 +351,7 @@ pub(in crate::store) async fn fire(
             resource: format!("workflow:{}", one.workflow),
             allowed: true,
             reason: format!("schedule {}", one.entry),
-            commit: actual.applied.as_ref().map(|applied| applied.commit.clone()),
+            commit: actual.in_force(now).map(|code| code.commit.clone()),
             run: None,
         };
         match &answer {
@@ -381,7 +381,7 @@ async fn fire_one(
     let scope = scope_of(actual);
     pins.tenant = scope.tenant.clone();
     pins.incarnation = scope.incarnation;
-    if startable(actual, &pins.workflow.id).is_err() {
+    if startable(actual, &pins.workflow.id, now).is_err() {
         return Ok(Started::Skipped("its workflow is gone".to_owned()));
     }
     if let Some(pause) = tenant::suspension(actual, now) {

@@ -14,8 +14,8 @@ use super::shared::Shared;
 use super::statements as sql;
 use super::unavailable;
 use crate::domain::{
-    ActualState, AttemptId, AuditRecord, CommitId, RunId, RunPins, TenantId, Timestamp, Trigger, TriggerKind,
-    WorkflowId,
+    ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, RunId, RunPins, TenantId, Timestamp,
+    Trigger, TriggerKind, WorkflowId,
 };
 use crate::record::LedgerEntry;
 use crate::store::rows::{
@@ -278,22 +278,45 @@ impl Rows for SqliteRows<'_> {
         self.doings.touched.insert(scope.tenant.clone());
         Ok(())
     }
-    async fn put_commit(
-        &mut self,
-        scope: &Scope,
-        commit: &CommitId,
-        generation: u64,
-        at: Timestamp,
-    ) -> Found<()> {
+    async fn put_commit(&mut self, scope: &Scope, commit: &AppliedCommit, code: &Code) -> Found<()> {
+        let body = json("code", code)?;
+        let incarnation = scope.incarnation.to_string();
+        let mac =
+            self.shared.mac("code", &[scope.tenant.as_str(), &incarnation, commit.commit.as_str(), &body]);
         let query = of(sql::PUT_COMMIT, scope)
-            .bind(commit.as_str().to_owned())
-            .bind(number(generation))
-            .bind(at.as_millis());
+            .bind(commit.commit.as_str().to_owned())
+            .bind(number(commit.generation))
+            .bind(commit.at.as_millis())
+            .bind(zstd::encode_all(body.as_bytes(), 0).map_err(|error| corrupt("code", &error))?)
+            .bind(mac);
         self.write(query).await.map(|_| ())
     }
-    async fn has_commit(&mut self, scope: &Scope, commit: &CommitId) -> Found<bool> {
-        let query = of(sql::HAS_COMMIT, scope).bind(commit.as_str().to_owned());
-        Ok(self.first(query).await?.is_some())
+    async fn forget_code(&mut self, scope: &Scope, generation: u64) -> Found<()> {
+        self.write(of(sql::FORGET_CODE, scope).bind(number(generation))).await.map(|_| ())
+    }
+    async fn commits(&mut self, scope: &Scope, begins: &str, limit: u32) -> Found<Vec<AppliedCommit>> {
+        let rows = self.all(of(sql::COMMITS, scope).bind(begins.to_owned()).bind(i64::from(limit))).await?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns { row, what: "commit" };
+                Ok(AppliedCommit {
+                    commit: columns.parsed(0)?,
+                    generation: columns.count(1)?,
+                    at: columns.time(2)?,
+                })
+            })
+            .collect()
+    }
+    async fn code(&mut self, scope: &Scope, commit: &CommitId) -> Found<Option<Code>> {
+        let query = of(sql::CODE, scope).bind(commit.as_str().to_owned());
+        let Some(row) = self.first(query).await? else { return Ok(None) };
+        let columns = Columns { row: &row, what: "code" };
+        let body = zstd::decode_all(columns.blob(0)?).map_err(|error| corrupt("code", &error))?;
+        let body = String::from_utf8(body).map_err(|error| corrupt("code", &error))?;
+        let incarnation = scope.incarnation.to_string();
+        let parts = [scope.tenant.as_str(), &incarnation, commit.as_str(), &body];
+        self.shared.check_mac("code", &parts, columns.blob(1)?)?;
+        serde_json::from_str(&body).map(Some).map_err(|error| corrupt("code", &error))
     }
     async fn document(&mut self, document: Document) -> Found<Option<String>> {
         let row = self.first(sqlx::query(sql::DOCUMENT).bind(document.as_str())).await?;

@@ -52,9 +52,17 @@ statements! {
     PUT_OUTLOOK = "INSERT INTO tenant_status (tenant_id, incarnation, status, deadline, released) \
         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (tenant_id, incarnation) DO UPDATE SET \
         status = excluded.status, deadline = excluded.deadline, released = excluded.released";
-    PUT_COMMIT = "INSERT INTO tenant_commit (tenant_id, incarnation, commit_id, generation, applied_at) \
-        VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
-    HAS_COMMIT = "SELECT 1 FROM tenant_commit WHERE tenant_id = ?1 AND incarnation = ?2 AND commit_id = ?3";
+    PUT_COMMIT = "INSERT INTO tenant_commit (tenant_id, incarnation, commit_id, generation, applied_at, code, \
+        mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (tenant_id, incarnation, commit_id) DO UPDATE SET \
+        generation = excluded.generation, applied_at = excluded.applied_at, code = excluded.code, \
+        mac = excluded.mac";
+    FORGET_CODE = "UPDATE tenant_commit SET code = NULL, mac = NULL \
+        WHERE tenant_id = ?1 AND incarnation = ?2 AND generation = ?3 AND code IS NOT NULL";
+    COMMITS = "SELECT commit_id, generation, applied_at FROM tenant_commit \
+        WHERE tenant_id = ?1 AND incarnation = ?2 AND substr(commit_id, 1, length(?3)) = ?3 \
+        ORDER BY generation DESC, applied_at DESC, commit_id LIMIT ?4";
+    CODE = "SELECT code, mac FROM tenant_commit \
+        WHERE tenant_id = ?1 AND incarnation = ?2 AND commit_id = ?3 AND code IS NOT NULL";
     DOCUMENT = "SELECT body, mac FROM document WHERE name = ?1";
     PUT_DOCUMENT = "INSERT INTO document (name, body, mac) VALUES (?1, ?2, ?3) \
         ON CONFLICT (name) DO UPDATE SET body = excluded.body, mac = excluded.mac";

@@ -6,7 +6,7 @@ use super::*;
 use crate::authz::action::{Revoke, Start, Steer, View};
 use crate::domain::{OnRevoke, Pause, Secret, SecretVersion, VersionState};
 use crate::store::fixture::*;
-use crate::store::{Started, Store};
+use crate::store::{PinRequest, Started, Store};
 
 fn clock() -> Clock {
     Arc::new(|| START)
@@ -168,7 +168,7 @@ async fn a_newer_database_is_refused_and_left_alone() {
     let refusal = refusal_of(directory.path()).await;
     assert!(refusal.contains("has schema 99") && refusal.contains("restore the backup"), "{refusal}");
     let reading = SqliteStore::open_to_read(directory.path(), clock()).await.err().unwrap();
-    assert!(matches!(reading, StoreError::Newer { found: 99, known: 1 }));
+    assert!(matches!(reading, StoreError::Newer { found: 99, known: schema::KNOWN }));
 }
 
 #[tokio::test]
@@ -327,8 +327,8 @@ async fn a_pass_over_unchanged_tenants_reads_no_row_twice() {
     let first = store.tenants().await.unwrap();
     assert!(Arc::ptr_eq(&first, &store.tenants().await.unwrap()));
     let permit = right::<Steer>("carol", &actual(&store, "acme").await, START);
-    let paused = entry("tenant.pinned", at(1));
-    store.set_pin(&permit, None, paused).await.unwrap();
+    let pin = PinRequest { to: commit(1).to_string(), reason: "worse".to_owned(), until: at(9) };
+    store.set_pin(&permit, Some(pin), entry("tenant.pinned", at(1))).await.unwrap();
     assert!(!Arc::ptr_eq(&first, &store.tenants().await.unwrap()), "what changed is seen");
 }
 
