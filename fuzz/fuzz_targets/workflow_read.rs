@@ -19,7 +19,7 @@ fn tree(files: &[(&str, &[u8])]) -> Tree {
         ((*path).to_owned(), entry)
     });
     let revision = Revision { commit: ObjectId::null(), branch: "main".into() };
-    Tree { revision, files: files.collect(), misnamed: Vec::new(), truncated: None }
+    Tree { revision, files: files.collect(), misnamed: Vec::new(), truncated: None, pinned: BTreeMap::new() }
 }
 
 fuzz_target!(|bytes: &[u8]| {

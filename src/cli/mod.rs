@@ -4,11 +4,13 @@
 //! standard output, everything else to standard error.
 
 mod audit;
+mod crontab;
 pub mod demo;
 pub mod doctor;
 mod door;
 mod ending;
 pub mod explain;
+mod importing;
 pub mod init;
 mod inside;
 mod looking;
@@ -17,12 +19,14 @@ mod naming;
 pub mod new;
 mod page;
 mod planning;
+mod proposing;
 mod run;
 pub mod scaffold;
 pub mod schema;
 pub mod secrets;
 mod serve;
 mod server;
+mod sharing;
 mod steering;
 pub mod validate;
 
@@ -48,12 +52,14 @@ In a repository, without a daemon:
   init        Begins a repository
   new         Adds a tenant or a workflow that passes validation
   people      Adds a person
+  import      Makes workflows of a crontab
   validate    Checks every file as the daemon does
   run         Runs a workflow from the work tree in the sandbox and stores nothing
   explain     Prints the page of a rule
   schema      Prints JSON Schemas for editors
   lsp         Serves an editor: findings while typing, completion, hover, fixes
   plan        Shows what a merge would do
+  promote     Pins a shared workflow to what another tenant has run
   server      Makes the data directory of a machine that is to serve a repository
   secrets     Makes, lists, rotates, revokes and decrypts secrets
   doctor      Says what this machine can and cannot do, each gap with its cure
@@ -107,6 +113,8 @@ enum Command {
     New(new::NewArgs),
     /// Adds a person
     People(new::PeopleArgs),
+    /// Makes workflows of a crontab
+    Import(importing::ImportArgs),
     /// Checks every file as the daemon does
     Validate(validate::ValidateArgs),
     /// Runs a workflow from the work tree in the sandbox and stores nothing
@@ -119,6 +127,8 @@ enum Command {
     Lsp(lsp::LspArgs),
     /// Shows what a merge would do
     Plan(planning::PlanArgs),
+    /// Pins a shared workflow to what another tenant has run
+    Promote(sharing::PromoteArgs),
     /// Makes the data directory of a machine that is to serve a repository
     Server(server::ServerArgs),
     /// Makes, lists, rotates, revokes and decrypts secrets
@@ -202,12 +212,14 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::New(args) => new::run(&args),
         Command::People(args) => new::run_people(&args),
+        Command::Import(args) => finish(importing::run(&args)),
         Command::Validate(args) => finish(validate::run(&args)),
         Command::Run(args) => run::run(&args),
         Command::Explain(args) => finish(explain::run(&args)),
         Command::Schema(args) => finish(schema::run(&args)),
         Command::Lsp(args) => lsp::run(&args),
         Command::Plan(args) => finish(planning::run(&args)),
+        Command::Promote(args) => asking(sharing::promote(&args)),
         Command::Server(args) => asking(server::run(&args)),
         Command::Secrets(args) => run_secrets(&args),
         Command::Doctor(args) => asking(doctor::run(&args)),

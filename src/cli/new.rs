@@ -1,10 +1,13 @@
 //! `tenantry new tenant`, `new workflow` and `people add`: what they write passes `validate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::finish;
 use super::init::yaml_text;
+use super::proposing::{self, ProposeArgs};
 use super::scaffold::{self, Scaffold, ScaffoldError};
+use super::sharing::{self, SharedName, UseArgs};
 use crate::domain::{Principal, TenantId, UserId, WorkflowId};
 use crate::yaml::{self, Budget, Node};
 
@@ -17,6 +20,9 @@ pub struct NewArgs {
     /// The repository
     #[arg(long, value_name = "DIR", default_value = ".", global = true)]
     pub repo: PathBuf,
+    /// Commits it on a branch of its own and opens a pull request where `gh`, `glab` or `tea` is there
+    #[arg(long, global = true)]
+    pub pr: bool,
 }
 
 /// What `tenantry new` makes.
@@ -34,11 +40,20 @@ pub enum New {
         #[arg(long, value_name = "P")]
         owner: Option<Principal>,
     },
-    /// A workflow of one step, and its script
+    /// A workflow of one step and its script, or one that uses a shared workflow
     Workflow {
-        /// Tenant and workflow, such as `acme/billing`
+        /// Tenant and workflow, such as `acme/billing`; with --tenants the workflow alone is enough
         #[arg(value_name = "T/W")]
         workflow: String,
+        /// Takes its steps from a shared workflow
+        #[arg(long, value_name = "shared/NAME")]
+        uses: Option<SharedName>,
+        /// Also in every tenant with these fields in tenant.yaml, such as `kind=customer,region=eu`
+        #[arg(long, value_name = "FIELD=VALUE,…", requires = "uses")]
+        tenants: Option<String>,
+        /// The tenant's secret for one that the shared workflow asks for [default: of the same name]
+        #[arg(long, value_name = "THEIRS=MINE", requires = "uses")]
+        secret: Vec<String>,
     },
 }
 
@@ -51,6 +66,9 @@ pub struct PeopleArgs {
     /// The repository
     #[arg(long, value_name = "DIR", default_value = ".", global = true)]
     pub repo: PathBuf,
+    /// Commits it on a branch of its own and opens a pull request where `gh`, `glab` or `tea` is there
+    #[arg(long, global = true)]
+    pub pr: bool,
 }
 
 /// What `tenantry people` does.
@@ -79,26 +97,50 @@ pub enum People {
 
 /// Writes a tenant or a workflow. Exit code 0: written; 1: not, and nothing was changed.
 pub fn run(args: &NewArgs) -> ExitCode {
-    end(match &args.what {
-        New::Tenant { tenant, like, owner } => new_tenant(args, tenant, like.as_ref(), owner.as_ref()),
-        New::Workflow { workflow } => new_workflow(args, workflow),
-    })
+    let propose = ProposeArgs { pr: args.pr };
+    match &args.what {
+        New::Tenant { tenant, like, owner } => {
+            let written = new_tenant(args, tenant, like.as_ref(), owner.as_ref());
+            end(written, &args.repo, propose, &format!("tenant-{tenant}"), &format!("{tenant}: begin"))
+        }
+        New::Workflow { workflow, uses: Some(uses), tenants, secret } => finish(sharing::take_up(&UseArgs {
+            repo: &args.repo,
+            workflow,
+            uses,
+            tenants: tenants.as_deref(),
+            secrets: secret,
+            propose: &propose,
+        })),
+        New::Workflow { workflow, .. } => {
+            let branch = format!("workflow-{}", workflow.replace('/', "-"));
+            end(new_workflow(args, workflow), &args.repo, propose, &branch, &format!("{workflow}: begin"))
+        }
+    }
 }
 
 /// Adds a person. Exit code 0: added; 1: not, and nothing was changed.
 pub fn run_people(args: &PeopleArgs) -> ExitCode {
     let People::Add { user, github, key, name, email } = &args.what;
-    end(add_person(args, user, *github, key.as_ref(), name.as_deref(), email.as_deref()))
+    let written = add_person(args, user, *github, key.as_ref(), name.as_deref(), email.as_deref());
+    let propose = ProposeArgs { pr: args.pr };
+    end(written, &args.repo, propose, &format!("people-{user}"), &format!("people: add {user}"))
 }
 
-fn end(result: Result<Vec<String>, ScaffoldError>) -> ExitCode {
+fn end(
+    result: Result<Vec<String>, ScaffoldError>,
+    repo: &Path,
+    propose: ProposeArgs,
+    branch: &str,
+    title: &str,
+) -> ExitCode {
     match result {
         Ok(written) => {
-            for path in written {
+            for path in &written {
                 anstream::println!("{path}");
             }
-            anstream::eprintln!("next: tenantry validate");
-            ExitCode::SUCCESS
+            let root = Scaffold::within(repo).map(|scaffold| scaffold.root().to_owned());
+            let root = root.unwrap_or_else(|_| repo.to_owned());
+            finish(proposing::end(&propose, &root, &written, branch, title, ""))
         }
         Err(error) => {
             anstream::eprintln!("error: {error}");

@@ -57,7 +57,7 @@ pub fn run(args: &PlanArgs) -> Result<(), Ending> {
     let to = End::of(to.map_err(Ending::could_not)?)?;
     let document = document(&repository, base.as_ref(), head, &to)?;
     let content = |id: &_| to.snapshot.blob(id).ok();
-    let rendering = Rendering { content: &content, now: Some(now()) };
+    let rendering = Rendering { content: &content };
     match args.format {
         PlanFormat::Human => page::line(document.human(&rendering).trim_end()),
         PlanFormat::Json => page::json(&document.to_json()),
@@ -84,23 +84,71 @@ fn range(
     repository: &LocalRepository,
     text: Option<&str>,
 ) -> Result<(Option<CommitId>, Option<CommitId>), Ending> {
-    let resolve = |name: &str| repository.resolve(name).map_err(|error| Ending::No(error.to_string()));
-    match text {
-        Some(text) => {
-            let (base, head) = text.split_once("..").map_or((text, ""), |(base, head)| (base, head));
-            if base.is_empty() || head.starts_with('.') {
-                return Err(Ending::No(format!("`{text}` is no range such as main..HEAD")));
-            }
-            let head = if head.is_empty() { None } else { Some(resolve(head)?) };
-            Ok((Some(resolve(base)?), head))
-        }
+    let resolve = |name: &str| repository.resolve(name).map_err(|error| unknown(repository, &error));
+    let Some(text) = text else { return default_range(repository) };
+    let (base, head, common) = match text.split_once("...") {
+        Some((base, head)) => (base, head, true),
         None => {
-            let Ok(head) = repository.resolve("HEAD") else { return Ok((None, None)) };
-            let Ok(upstream) = repository.resolve("origin/HEAD") else { return Ok((Some(head), None)) };
-            let base = repository.merge_base(&upstream, &head).map_err(Ending::could_not)?;
-            Ok((Some(base.unwrap_or(head)), None))
+            let (base, head) = text.split_once("..").unwrap_or((text, ""));
+            (base, head, false)
         }
+    };
+    if base.is_empty() || base.contains("..") || head.contains("..") {
+        return Err(Ending::No(format!("`{}` is no range such as main..HEAD", page::shown(text))));
     }
+    let head = if head.is_empty() { None } else { Some(resolve(head)?) };
+    let base = resolve(base)?;
+    // The work tree lies on HEAD.
+    let tip = head.clone().map_or_else(|| repository.resolve("HEAD"), Ok);
+    let met = tip.and_then(|tip| repository.merge_base(&base, &tip)).ok().flatten();
+    if common {
+        let apart = || without_common(repository, "the two ends");
+        return Ok((Some(met.ok_or_else(apart)?), head));
+    }
+    if met.is_some_and(|met| met != base) {
+        anstream::eprintln!(
+            "note: the base has commits that the other end lacks, which this plan shows undone; \
+             `BASE...HEAD` begins where the two parted"
+        );
+    }
+    Ok((Some(base), head))
+}
+
+/// From where HEAD left the remote's main branch to the work tree.
+fn default_range(repository: &LocalRepository) -> Result<(Option<CommitId>, Option<CommitId>), Ending> {
+    let Ok(head) = repository.resolve("HEAD") else { return Ok((None, None)) };
+    let Ok(upstream) = repository.resolve("origin/HEAD") else {
+        if repository.has_origin() {
+            anstream::eprintln!(
+                "note: there is no `origin/HEAD`, so this is the plan of what is not committed yet; \
+                 name a base, or run `git remote set-head origin --auto`"
+            );
+        }
+        return Ok((Some(head), None));
+    };
+    match repository.merge_base(&upstream, &head).map_err(Ending::could_not)? {
+        Some(base) => Ok((Some(base), None)),
+        None => Err(without_common(repository, "`HEAD` and `origin/HEAD`")),
+    }
+}
+
+fn unknown(repository: &LocalRepository, error: &crate::source::SourceError) -> Ending {
+    let hint = if repository.is_shallow() {
+        "; this clone is shallow: `git fetch --unshallow` brings the rest"
+    } else {
+        ""
+    };
+    Ending::No(format!("{error}{hint}"))
+}
+
+fn without_common(repository: &LocalRepository, ends: &str) -> Ending {
+    Ending::CouldNot(if repository.is_shallow() {
+        format!(
+            "this clone is shallow and does not reach where {ends} parted: run `git fetch --unshallow`, or name a base"
+        )
+    } else {
+        format!("{ends} have no commit in common: name a base")
+    })
 }
 
 /// One end of a plan, its platform read.
@@ -122,10 +170,11 @@ impl End {
     fn read(
         &self,
         platform: &Platform,
+        shared: &Tree,
         tenant: &TenantId,
     ) -> Result<(Option<DesiredState>, Vec<Diagnostic>), Ending> {
         let tree = self.snapshot.tenant_tree(tenant).map_err(Ending::could_not)?;
-        Ok(desired::read(platform, &self.listing, &self.shared, &tree, tenant))
+        Ok(desired::read(platform, &self.listing, shared, &tree, tenant))
     }
 }
 
@@ -144,17 +193,29 @@ fn document(
     let mut document = Document {
         base: base.cloned(),
         head,
+        now: Some(now()),
         mode: from.as_ref().and_then(mode).or_else(|| mode(to)).unwrap_or(ChangeControlMode::Open),
         ..Document::default()
     };
     if to.platform.is_none() {
         document.block(Blocked { tenant: None, stays_at: base.cloned(), findings: findings(&to.found) });
     }
-    // A broken platform stays where it is, and the tenants go on against it.
-    let Some(platform) = to.platform.as_ref().or(from.as_ref().and_then(|from| from.platform.as_ref()))
-    else {
+    // A broken platform stays where it is with `shared/`, and the tenants go on against it.
+    let scope = if to.platform.is_some() { Some(to) } else { from.as_ref() };
+    let Some((scope, platform)) = scope.and_then(|scope| Some((scope, scope.platform.as_ref()?))) else {
         return Ok(document);
     };
+    if to.platform.is_some() {
+        let base = from.as_ref();
+        let facts = base.map(|base| desired::platform_facts(&base.shared)).unwrap_or_default();
+        let lines = plan::wide(
+            &facts,
+            &desired::platform_facts(&to.shared),
+            base.map(|base| &base.shared),
+            &to.shared,
+        );
+        document.add_platform(base.and_then(|base| base.platform.as_ref()), Some(platform), lines);
+    }
     let before: BTreeSet<TenantId> =
         from.iter().flat_map(|from| from.listing.tenants.keys().cloned()).collect();
     let pruned = plan::prune_guard(&before, &to.listing);
@@ -173,12 +234,12 @@ fn document(
                 let keys = to.listing.keys(tenant, applied.keys.shared.keys().map(String::as_str));
                 let mut removal = plan::removal(&actual, &to.listing.revision, &keys);
                 removal.held.extend(pruned.held.clone());
-                document.add(&removal);
+                document.add(&removal, &actual);
             }
             continue;
         }
-        match to.read(platform, tenant)? {
-            (Some(desired), _) => document.add(&plan::between(&desired, &actual)),
+        match to.read(platform, &scope.shared, tenant)? {
+            (Some(desired), _) => document.add(&plan::between(&desired, &actual), &actual),
             (None, found) => {
                 let stays_at = actual.applied.map(|applied| applied.commit);
                 document.block(Blocked {
@@ -189,6 +250,7 @@ fn document(
             }
         }
     }
+    document.recognise_tenants();
     Ok(document)
 }
 
@@ -197,6 +259,10 @@ fn unchanged(from: Option<&End>, to: &End, tenant: &TenantId) -> Result<bool, En
     let Some(from) = from else { return Ok(false) };
     if from.listing.tenants.get(tenant) != to.listing.tenants.get(tenant) {
         return Ok(false);
+    }
+    let (old, new) = (&from.listing, &to.listing);
+    if (&old.platform, &old.settings, &old.shared) == (&new.platform, &new.settings, &new.shared) {
+        return Ok(true);
     }
     let tree = to.snapshot.tenant_tree(tenant).map_err(Ending::could_not)?;
     let shared = desired::shared_used(&tree, tenant);
@@ -214,7 +280,7 @@ fn last_good(repository: &LocalRepository, from: &End, tenant: &TenantId) -> Res
             break;
         }
         if let Some(platform) = &end.platform
-            && let (Some(desired), _) = end.read(platform, tenant)?
+            && let (Some(desired), _) = end.read(platform, &end.shared, tenant)?
         {
             return Ok(applied(desired));
         }

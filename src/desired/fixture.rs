@@ -29,7 +29,7 @@ pub fn entry(path: &str, bytes: &[u8]) -> Entry {
 
 pub fn tree(files: &[(&str, &str)]) -> Tree {
     let files = files.iter().map(|(path, text)| ((*path).to_owned(), entry(path, text.as_bytes()))).collect();
-    Tree { revision: revision(), files, misnamed: Vec::new(), truncated: None }
+    Tree { revision: revision(), files, misnamed: Vec::new(), truncated: None, pinned: BTreeMap::new() }
 }
 
 pub fn platform_tree(more: &[(&str, &str)]) -> Tree {

@@ -12,11 +12,11 @@ pub mod rules;
 pub mod schema;
 pub mod written;
 
-pub use lower::private_key_at;
 pub use lower::{
-    Restrictions, check_fleet, check_listing, check_shared, read, read_platform, read_restrictions,
-    shared_used,
+    Restrictions, check_fleet, check_listing, check_shared, platform_facts, read, read_platform,
+    read_restrictions, shared_used,
 };
+pub use lower::{pins_used, private_key_at};
 
 #[cfg(test)]
 mod fixture;

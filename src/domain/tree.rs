@@ -60,6 +60,19 @@ pub struct Tree {
     pub misnamed: Vec<String>,
     /// Says that the reader stopped at its budget of files or bytes: what is missing here is not deleted.
     pub truncated: Option<String>,
+    /// What a tenant's workflows pin, by `shared/NAME@COMMIT` as written.
+    pub pinned: BTreeMap<String, Pinned>,
+}
+
+/// A shared workflow as of an older commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pinned {
+    /// The files below `shared/NAME` of that commit, by their paths there; none where it has no such directory.
+    Files(Box<Tree>),
+    /// The commit does not come before the revision.
+    NoAncestor,
+    /// The tenant pins more commits than are read.
+    TooMany,
 }
 
 impl Tree {

@@ -131,6 +131,7 @@ impl<'a> Judge<'a> {
             files: BTreeMap::new(),
             misnamed: Vec::new(),
             truncated: None,
+            pinned: BTreeMap::new(),
         };
         let listing = Listing {
             revision,
@@ -352,6 +353,10 @@ impl<'a> Judge<'a> {
         let plain = (keep && !self.plain.contains_key(tenant)).then(|| tree.clone());
         for (path, buffer) in open {
             self.lay(&mut tree, path, buffer.text.as_str());
+        }
+        if let Some(disk) = self.disk.as_ref().filter(|_| keep) {
+            // A pin may stand in a text that is not saved yet.
+            disk.snapshot.read_pins(tenant, &mut tree)?;
         }
         let tree = Arc::new(tree);
         if let Some(plain) = plain {

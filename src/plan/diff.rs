@@ -511,10 +511,17 @@ fn reach(workflow: &Workflow) -> BTreeSet<String> {
 fn opened(state: &TenantState) -> BTreeMap<String, (&ScriptFile, bool)> {
     let mut files = BTreeMap::new();
     for workflow in state.workflows.values() {
-        // The files of a shared workflow lie in its own directory.
-        let root = workflow.uses.as_ref().map(|shared| format!("{shared}/")).unwrap_or_default();
+        // The files of a shared workflow lie in its own directory, whichever commit they are pinned to.
+        let shared = workflow.uses.as_deref();
+        let root = |uses: &str| if uses.is_empty() { String::new() } else { format!("{uses}/") };
+        let place = root(shared.and_then(|uses| uses.split('@').next()).unwrap_or_default());
+        let pinned = root(shared.unwrap_or_default());
         for (path, file) in &workflow.files {
-            let entry = files.entry(format!("{root}{path}")).or_insert((file, false));
+            let mut name = format!("{place}{path}");
+            if files.get(&name).is_some_and(|(other, _)| *other != file) {
+                name = format!("{pinned}{path}");
+            }
+            let entry = files.entry(name).or_insert((file, false));
             entry.1 |= reads_a_secret(workflow);
         }
     }

@@ -3,10 +3,12 @@
 //! The daemon's plan and that of `tenantry plan` are the same function. Deliberately absent: who agrees
 //! (authz judges the edges), carrying it out (apply), the content of files (a renderer is given them).
 
+mod access;
 mod diff;
 mod document;
 #[cfg(test)]
 mod document_tests;
+mod facts;
 mod fields;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -14,12 +16,16 @@ mod guard;
 mod render;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use std::collections::BTreeSet;
 
-pub use document::{Blocked, DOCUMENT_SCHEMA, Document, TenantRun};
+pub use access::{AccessLine, Turn};
+pub use document::{Blocked, DOCUMENT_SCHEMA, Document, Line, TenantRun};
+pub use facts::{Rename, ScheduleLine, SecretLine, VersionLine};
 pub use guard::{Pruned, prune_guard};
-pub use render::Rendering;
+pub use render::{MARKER, Rendering};
+pub use wide::wide;
 
 use crate::domain::{
     ActualState, Agreement, ChangeKeys, DesiredState, Grant, Operation, People, Plan, PlannedRun, Principal,

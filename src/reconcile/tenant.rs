@@ -399,8 +399,9 @@ impl Looking<'_> {
 /// The names of the directories below `shared/` that the tenant's workflows are expanded from.
 fn shared_used(desired: &DesiredState) -> impl Iterator<Item = String> + '_ {
     let uses = desired.state.workflows.values().filter_map(|workflow| workflow.uses.as_deref());
-    uses.filter_map(|uses| {
+    // What is pinned does not change with the directory.
+    uses.filter(|uses| !uses.contains('@')).filter_map(|uses| {
         let name = uses.strip_prefix("shared/").unwrap_or(uses);
-        name.split(['@', '/']).next().map(str::to_owned)
+        name.split('/').next().map(str::to_owned)
     })
 }

@@ -10,6 +10,7 @@ mod git;
 mod nearby;
 mod objects;
 mod overlay;
+mod pinned;
 mod remote;
 mod watch;
 mod work_tree;

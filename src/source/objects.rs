@@ -61,6 +61,8 @@ pub(super) struct Root {
     pub revision: Revision,
     /// The tree.
     pub tree: Oid,
+    /// From the root of the commit's tree to the directory that is taken for the root, with `/` at its end.
+    pub below: String,
 }
 
 /// The root tree of a commit.
@@ -68,7 +70,7 @@ pub(super) fn root_of(repository: &Repository, revision: &Revision) -> Result<Ro
     let commit = repository
         .find_commit(oid(&revision.commit)?)
         .map_err(unreadable(format!("commit `{}`", revision.commit)))?;
-    Ok(Root { revision: revision.clone(), tree: commit.tree_id() })
+    Ok(Root { revision: revision.clone(), tree: commit.tree_id(), below: String::new() })
 }
 
 /// One entry of a tree object.
@@ -191,17 +193,19 @@ pub(super) fn platform_tree(repository: &Repository, root: &Root) -> Result<Tree
     read(repository, root, &[SETTINGS, "platform", "shared"], Budget::TREE)
 }
 
-/// Reads one tenant's directory.
+/// Reads one tenant's directory, and what its workflows pin.
 pub(super) fn tenant_tree(
     repository: &Repository,
     root: &Root,
     tenant: &TenantId,
 ) -> Result<Tree, SourceError> {
-    read(repository, root, &[&format!("tenants/{tenant}")], Budget::TREE)
+    let mut tree = read(repository, root, &[&format!("tenants/{tenant}")], Budget::TREE)?;
+    super::pinned::read(repository, &root.revision, &root.below, tenant, &mut tree)?;
+    Ok(tree)
 }
 
 /// Reads one tenant's directory as a listing has it: `tree` is what stands there under its name, `None` if nothing
-/// does. Saves looking for it among all of them.
+/// does. Saves looking for it among all of them. What its workflows pin is read as well.
 pub(super) fn tenant_tree_as_listed(
     repository: &Repository,
     revision: &Revision,
@@ -213,7 +217,9 @@ pub(super) fn tenant_tree_as_listed(
         let child = Child { name: Vec::new(), kind: ChildKind::Directory, id: oid(tree)? };
         reader.take(&child, &format!("tenants/{tenant}"), 1)?;
     }
-    Ok(reader.ended())
+    let mut tree = reader.ended();
+    super::pinned::read(repository, revision, "", tenant, &mut tree)?;
+    Ok(tree)
 }
 
 /// Reads the files at or below some paths.
@@ -249,6 +255,7 @@ impl<'a> Reader<'a> {
             files: BTreeMap::new(),
             misnamed: Vec::new(),
             truncated: None,
+            pinned: BTreeMap::new(),
         };
         Ok(Self { repository, odb, budget, entries: 0, bytes: 0, tree })
     }

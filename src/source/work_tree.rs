@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use git2::{ErrorCode, Index, IndexAddOption, IndexEntry, IndexTime, ObjectType, Odb, Oid, Repository};
 
 use super::objects::{self, Root, object_id, oid, unreadable};
+use super::pinned;
 use super::{CommitInfo, Contents, SourceError, remote};
 use crate::domain::{CommitId, Entry, Listing, Mode, ObjectId, Revision, TenantId, Tree};
 
@@ -99,6 +100,18 @@ impl LocalRepository {
         self.repository.as_ref().is_some_and(|git| git.is_path_ignored(Path::new(&whole)).unwrap_or(false))
     }
 
+    /// Whether history ends early here, because the clone was made so.
+    #[must_use]
+    pub fn is_shallow(&self) -> bool {
+        self.repository.as_ref().is_some_and(Repository::is_shallow)
+    }
+
+    /// Whether there is a remote named `origin`.
+    #[must_use]
+    pub fn has_origin(&self) -> bool {
+        self.repository.as_ref().is_some_and(|repository| repository.find_remote("origin").is_ok())
+    }
+
     /// The commit that a branch, tag, id or expression names.
     ///
     /// # Errors
@@ -165,7 +178,8 @@ impl LocalRepository {
         let commit = repository.head().ok().and_then(|head| head.peel_to_commit().ok());
         let commit = commit.map_or(Oid::ZERO_SHA1, |commit| commit.id());
         let revision = Revision { commit: object_id(commit), branch: branch(&repository) };
-        let root = self.beneath(&repository, Root { revision: revision.clone(), tree })?;
+        let root =
+            self.beneath(&repository, Root { revision: revision.clone(), tree, below: String::new() })?;
         Ok(Snapshot { repository, root, revision, large })
     }
 
@@ -188,7 +202,7 @@ impl LocalRepository {
         let what = || format!("directory `{}`", self.prefix);
         let tree = repository.find_tree(whole.tree).map_err(unreadable(what()))?;
         match tree.get_path(Path::new(self.prefix.trim_end_matches('/'))) {
-            Ok(entry) => Ok(Some(Root { tree: entry.id(), ..whole })),
+            Ok(entry) => Ok(Some(Root { tree: entry.id(), below: self.prefix.clone(), ..whole })),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
             Err(error) => Err(unreadable(what())(error)),
         }
@@ -378,6 +392,32 @@ impl Snapshot {
         )
     }
 
+    /// The same with one file of another content, as if it had been written.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`].
+    pub fn tenant_tree_with(&self, tenant: &TenantId, path: &str, text: &[u8]) -> Result<Tree, SourceError> {
+        let mut tree = self.tenant_tree(tenant)?;
+        let id = Oid::hash_object(ObjectType::Blob, text).map_err(unreadable(format!("file `{path}`")))?;
+        let (id, size) = (object_id(id), text.len() as u64);
+        let entry = Entry { mode: Mode::File, id, size, content: Some(Arc::from(text)) };
+        tree.files.insert(path.to_owned(), entry);
+        self.read_pins(tenant, &mut tree)?;
+        Ok(tree)
+    }
+
+    /// Reads what the workflows of a changed tree pin.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`].
+    pub fn read_pins(&self, tenant: &TenantId, tree: &mut Tree) -> Result<(), SourceError> {
+        tree.pinned.clear();
+        match &self.root {
+            Some(root) => pinned::read(&self.repository, &root.revision, &root.below, tenant, tree),
+            None => Ok(()),
+        }
+    }
+
     /// `tenantry.toml` and the files below `platform/` and `shared/`.
     ///
     /// # Errors
@@ -409,6 +449,7 @@ impl Snapshot {
                 files: BTreeMap::new(),
                 misnamed: Vec::new(),
                 truncated: None,
+                pinned: BTreeMap::new(),
             },
         };
         let large = self.large.iter().filter(|(path, _)| belongs(path));

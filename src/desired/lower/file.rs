@@ -24,6 +24,12 @@ impl Found {
         self.list.push(finding);
     }
 
+    /// Takes the findings and comments of another list, each finding changed by `told`.
+    pub(super) fn absorb(&mut self, other: Self, told: impl FnMut(Diagnostic) -> Diagnostic) {
+        self.list.extend(other.list.into_iter().map(told));
+        self.secrets.extend(other.secrets);
+    }
+
     /// Sets aside what comments say, names the tenant, sorts by place.
     pub(super) fn finish(mut self, tenant: Option<&TenantId>) -> Vec<Diagnostic> {
         let mut list = std::mem::take(&mut self.list);

@@ -21,13 +21,13 @@ use crate::desired::written::{
     Language, WrittenRoles, WrittenSecrets, WrittenTenant, WrittenWorkflow, decode,
 };
 use crate::domain::{
-    DesiredState, Diagnostic, GroupId, Listing, Platform, Principal, Severity, TenantId, TenantSettings,
-    TenantState, Tree, UserId, WorkflowId,
+    CommitId, DesiredState, Diagnostic, GroupId, Listing, Platform, Principal, Severity, TenantId,
+    TenantSettings, TenantState, Tree, UserId, WorkflowId,
 };
 use file::Found;
 
 pub use file::private_key_at;
-pub use platform::read_platform;
+pub use platform::{platform_facts, read_platform};
 pub use restrictions::{Restrictions, read_restrictions};
 
 /// One tenant's files while they are lowered.
@@ -84,8 +84,19 @@ pub fn shared_used(tree: &Tree, tenant: &TenantId) -> BTreeSet<String> {
         .filter_map(|(path, entry)| file::parse(path, entry, &mut found))
         .filter_map(|root| {
             let uses = root.get("uses")?.scalar()?.strip_prefix("shared/")?;
-            Some(uses.split('@').next().unwrap_or(uses).to_owned())
+            // What is pinned does not change with the directory.
+            (!uses.contains('@')).then(|| uses.to_owned())
         })
+        .collect()
+}
+
+/// The shared workflows that a tenant pins, by name and commit, as far as both are spelled well.
+#[must_use]
+pub fn pins_used(tree: &Tree, tenant: &TenantId) -> BTreeSet<(String, CommitId)> {
+    let mut found = Found::default();
+    tree.below(&format!("tenants/{tenant}/workflows/"))
+        .filter_map(|(path, entry)| file::parse(path, entry, &mut found))
+        .filter_map(|root| workflow::pin(root.get("uses")?.scalar()?))
         .collect()
 }
 

@@ -35,6 +35,26 @@ pub fn read_platform(tree: &Tree) -> (Option<Platform>, Vec<Diagnostic>) {
     (platform.filter(|_| valid), findings)
 }
 
+/// The platform's files as written, each as JSON by its path: what a plan compares field by field.
+///
+/// A file that cannot be read is left out.
+#[must_use]
+pub fn platform_facts(tree: &Tree) -> BTreeMap<String, Value> {
+    let mut facts = BTreeMap::new();
+    if let Some(bytes) = tree.get(SETTINGS).and_then(|entry| entry.content.as_ref())
+        && let Ok(root) = parse_toml(bytes, SETTINGS)
+    {
+        facts.insert(SETTINGS.to_owned(), plain_json(&root));
+    }
+    for path in [PEOPLE, ROLES, DAEMON] {
+        let root = tree.get(path).and_then(|entry| file::parse(path, entry, &mut Found::default()));
+        if let Some(root) = root {
+            facts.insert(path.to_owned(), plain_json(&root));
+        }
+    }
+    facts
+}
+
 fn lower(tree: &Tree, found: &mut Found) -> Option<Platform> {
     if !place::check_below("platform/", tree, found) {
         return None;

@@ -12,8 +12,8 @@ use crate::desired::written::{
     listed, nearest,
 };
 use crate::domain::{
-    Concurrency, FieldName, Input, Length, OnLimit, SecretName, Span, Spanned, TenantSettings, Workflow,
-    WorkflowId,
+    CommitId, Concurrency, FieldName, Input, Length, OnLimit, Pinned, SecretName, Span, Spanned,
+    TenantSettings, Tree, Workflow, WorkflowId,
 };
 use crate::expression::Root;
 
@@ -25,11 +25,20 @@ pub(super) struct Scene<'a> {
     pub(super) path: &'a str,
     /// Directory that scripts and globs are written from.
     pub(super) root: &'a str,
-    pub(super) tree: &'a crate::domain::Tree,
+    pub(super) tree: &'a Tree,
     pub(super) settings: Option<&'a TenantSettings>,
     pub(super) secrets: Option<&'a secrets::Lowered>,
     /// For a shared workflow: its names to this tenant's, with the place of the use.
     pub(super) mapping: Option<Mapping<'a>>,
+    /// The tenant's directory, which globs beside `uses` are written from.
+    own: Place<'a>,
+}
+
+/// A directory and the tree it lies in.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    root: &'a str,
+    tree: &'a Tree,
 }
 
 /// A shared workflow's secrets in this tenant.
@@ -48,18 +57,61 @@ pub(super) fn lower(
     secrets: Option<&secrets::Lowered>,
     found: &mut Found,
 ) -> Option<Workflow> {
+    let own = Place { root: &tenancy.root, tree: tenancy.tree };
     let Some(uses) = written.uses.clone() else {
-        let root = &tenancy.root;
-        let scene = Scene { path, root, tree: tenancy.tree, settings, secrets, mapping: None };
+        let scene = Scene { path, root: own.root, tree: own.tree, settings, secrets, mapping: None, own };
         return lower_body(&scene, id, written, None, found);
     };
-    let name = shared_name(tenancy, path, &uses, found)?;
+    let Body { name, tree, at } = shared_body(tenancy, path, &uses, found)?;
+    let Some(commit) = at else {
+        return expanded(
+            &Use { tenancy, id, path, name: &name, tree, span: uses.span, settings, secrets },
+            written,
+            found,
+        );
+    };
+    // The file that lies there now is another one: what is wrong in the pinned one is told at the pin.
+    let mut inner = Found::default();
+    let its = Use { tenancy, id, path, name: &name, tree, span: uses.span, settings, secrets };
+    let workflow = expanded(&its, written, &mut inner);
+    let shared = format!("shared/{name}/");
+    found.absorb(inner, |mut finding| {
+        if finding.at.path.starts_with(&shared) || finding.at.path == shared.trim_end_matches('/') {
+            let line = finding.at.span.map_or_else(String::new, |span| format!(":{}", span.start.line));
+            finding.message =
+                format!("{} (`{}`{line} as of {})", finding.message, finding.at.path, commit.short());
+            finding.help =
+                Some("pin a commit in which it is mended, or follow `shared/NAME` without a pin".into());
+            finding.at.path = path.to_owned();
+            finding.at.span = Some(uses.span);
+        }
+        finding
+    });
+    workflow.map(|workflow| Workflow { uses: Some(format!("shared/{name}@{commit}")), ..workflow })
+}
+
+/// A use of a shared workflow, its body found.
+struct Use<'a> {
+    tenancy: &'a Tenancy<'a>,
+    id: &'a WorkflowId,
+    path: &'a str,
+    name: &'a str,
+    /// Holds `shared/NAME/`.
+    tree: &'a Tree,
+    span: Span,
+    settings: Option<&'a TenantSettings>,
+    secrets: Option<&'a secrets::Lowered>,
+}
+
+/// The shared workflow as this tenant's.
+fn expanded(its: &Use<'_>, written: WrittenWorkflow, found: &mut Found) -> Option<Workflow> {
+    let Use { tenancy, id, path, name, tree, settings, secrets, .. } = *its;
     let (own, names) = own_part(path, &written, found)?;
     let root = format!("shared/{name}/");
     let body_path = format!("{root}workflow.yaml");
-    let entry = tenancy.shared.get(&body_path)?;
+    let entry = tree.get(&body_path)?;
     // Its own mistakes are this tenant's from here on.
-    if !super::place::check_below(&root, tenancy.shared, found) {
+    if !super::place::check_below(&root, tree, found) {
         return None;
     }
     let body: WrittenWorkflow = file::parse(&body_path, entry, found)
@@ -71,11 +123,83 @@ pub(super) fn lower(
         );
         return None;
     }
-    let mapping = Some(Mapping { path, span: uses.span, names });
-    let scene = Scene { path: &body_path, root: &root, tree: tenancy.shared, settings, secrets, mapping };
+    let mapping = Some(Mapping { path, span: its.span, names });
+    let place = Place { root: &tenancy.root, tree: tenancy.tree };
+    let scene = Scene { path: &body_path, root: &root, tree, settings, secrets, mapping, own: place };
     let mut workflow = lower_body(&scene, id, body, Some((path, own)), found)?;
     workflow.uses = Some(format!("shared/{name}"));
     Some(workflow)
+}
+
+/// Where the body of a shared workflow is read.
+struct Body<'a> {
+    name: String,
+    tree: &'a Tree,
+    /// The commit it is pinned to.
+    at: Option<CommitId>,
+}
+
+/// `shared/NAME@COMMIT`, spelled well.
+pub(super) fn pin(uses: &str) -> Option<(String, CommitId)> {
+    let (name, commit) = uses.strip_prefix("shared/")?.split_once('@')?;
+    name.parse::<WorkflowId>().ok()?;
+    let commit: CommitId = commit.parse().ok().filter(|_| commit.len() == 40)?;
+    Some((name.to_owned(), commit))
+}
+
+/// What `uses` names.
+fn shared_body<'a>(
+    tenancy: &'a Tenancy<'_>,
+    path: &str,
+    uses: &Spanned<String>,
+    found: &mut Found,
+) -> Option<Body<'a>> {
+    let text = &uses.value;
+    let mut refuse = |rule: &rules::Rule, message: String, help: &str| {
+        found.push(rule.at(path, Some(uses.span), message).help(help));
+        None
+    };
+    let Some((front, commit)) = text.split_once('@') else {
+        let name = shared_name(tenancy, path, uses, found)?;
+        return Some(Body { name, tree: tenancy.shared, at: None });
+    };
+    let Some((name, at)) = pin(text) else {
+        let message = match front.strip_prefix("shared/").and_then(|name| name.parse::<WorkflowId>().ok()) {
+            Some(_) => format!("`{commit}` is no full commit id"),
+            None => format!("`{front}` names no shared workflow"),
+        };
+        return refuse(
+            &rules::BAD_VALUE,
+            message,
+            "write `shared/NAME@COMMIT` with all 40 digits: `git rev-parse REV` prints them",
+        );
+    };
+    let known = format!("shared/{name}@{at}");
+    match tenancy.tree.pinned.get(&known) {
+        Some(Pinned::Files(tree)) if tree.get(&format!("shared/{name}/workflow.yaml")).is_some() => {
+            Some(Body { name, tree, at: Some(at) })
+        }
+        Some(Pinned::Files(_)) => {
+            let message = format!("there was no shared workflow `{name}` at {}", at.short());
+            refuse(
+                &rules::SHARED_MAPPING,
+                message,
+                "pin a commit that has it: `git log -- shared/NAME` lists them",
+            )
+        }
+        Some(Pinned::TooMany) => {
+            let message = "this tenant pins more commits than are read".to_owned();
+            refuse(&rules::SHARED_MAPPING, message, "pin fewer: workflows may share one")
+        }
+        Some(Pinned::NoAncestor) | None => {
+            let message = format!("{} is no commit that comes before this one", at.short());
+            refuse(
+                &rules::SHARED_MAPPING,
+                message,
+                "pin a commit of this branch: `git log -- shared/NAME` lists them",
+            )
+        }
+    }
 }
 
 /// The directory that `uses` names.
@@ -86,12 +210,6 @@ fn shared_name(
     found: &mut Found,
 ) -> Option<String> {
     let text = &uses.value;
-    if text.contains('@') {
-        let message = "pinning a shared workflow to a commit is not supported yet";
-        let finding = rules::NOT_SUPPORTED.at(path, Some(uses.span), message);
-        found.push(finding.help("write `shared/NAME`: it is taken from the same commit"));
-        return None;
-    }
     let name = text.strip_prefix("shared/").filter(|name| name.parse::<WorkflowId>().is_ok());
     let Some(name) = name else {
         let finding =
@@ -204,7 +322,7 @@ fn lower_body(
         }
     }
     let (trigger_path, trigger_root, trigger_tree, on) = match own.and_then(|own| own.on.clone()) {
-        Some(on) => (own_path, scene.root, scene.tree, Some(on)),
+        Some(on) => (own_path, scene.own.root, scene.own.tree, Some(on)),
         None => (path, scene.root, scene.tree, written.on.take()),
     };
     let place = triggers::Scene {

@@ -114,7 +114,6 @@ fn s_what_cannot_be_done_yet_is_refused() {
         "S111",
         "{ from: [operator] }",
     );
-    check_workflow("uses: shared/x@0123\n", "S111", "shared/x@0123");
     check(
         &[
             ("scripts/p.py", "#!/usr/bin/env python3\n# /// script\n# ///\n"),

@@ -3,6 +3,7 @@
 mod families;
 mod hostile;
 mod secret_files;
+mod shared;
 
 use super::fixture::{self, valid};
 use crate::domain::{OnLimit, Role, TenantSettings, Waits, Work, Workflow};
