@@ -194,6 +194,45 @@ pub async fn runs(args: &RunsArgs) -> Result<(), Ending> {
     Ok(())
 }
 
+/// When each version of a tenant's secrets was given to a run last, and to how many, of the runs that are kept;
+/// `None` where the store does not record it.
+///
+/// # Errors
+/// [`Ending`].
+pub(super) async fn last_uses(
+    reach: &ReachArgs,
+    tenant: &TenantId,
+) -> Result<Option<super::secrets::LastUses>, Ending> {
+    /// Runs looked at: more would make a list wait.
+    const RUNS_MAX: usize = 10_000;
+    let door = Door::to_look(reach).await?;
+    let (mut uses, mut recorded, mut seen) = (super::secrets::LastUses::new(), false, 0);
+    let mut before = String::new();
+    loop {
+        let target = format!("/api/v1/tenants/{tenant}/runs?limit=500{before}");
+        let document = door.ask(Question::get(target)).await?;
+        let runs = document["runs"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for run in runs {
+            let Some(used) = run["secrets_used"].as_array() else { continue };
+            recorded = true;
+            let time = run["started_at"].as_str().unwrap_or_default();
+            // `tenants/acme/stripe_api_key@v3`, newest run first.
+            for one in used.iter().filter_map(Value::as_str) {
+                let Some((name, version)) = one.rsplit('/').next().and_then(|one| one.split_once('@')) else {
+                    continue;
+                };
+                let key = (name.to_owned(), version.to_owned());
+                uses.entry(key).or_insert_with(|| (time.to_owned(), 0)).1 += 1;
+            }
+        }
+        seen += runs.len();
+        let Some(next) = document["next"].as_str().filter(|_| seen < RUNS_MAX && !runs.is_empty()) else {
+            return Ok(recorded.then_some(uses));
+        };
+        before = format!("&before={}", escaped(next));
+    }
+}
+
 /// Prints a `tenantry.runs/1` for people.
 pub fn human_runs(document: &Value) {
     let empty = Vec::new();

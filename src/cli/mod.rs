@@ -268,17 +268,56 @@ fn asking(work: impl Future<Output = Result<(), Ending>>) -> ExitCode {
 }
 
 /// `secrets revoke` with a reason goes to the daemon and counts at once; without one it changes the work tree.
+/// `secrets rotate --leaked` does both where a daemon is named, `secrets list` asks it for the last uses.
 fn run_secrets(args: &secrets::SecretsArgs) -> ExitCode {
-    if let secrets::SecretsCommand::Revoke(revoke) = &args.command
-        && let Some(reason) = &revoke.reason
-    {
-        let secrets::SecretPath { tenant, name } = &revoke.secret;
-        return asking(steering::revoke(&revoke.reach, tenant, name, &revoke.version, reason));
+    let mut last = None;
+    match &args.command {
+        secrets::SecretsCommand::Revoke(revoke) => {
+            if let Some(reason) = &revoke.reason {
+                let secrets::SecretPath { tenant, name } = &revoke.secret;
+                return asking(steering::revoke(&revoke.reach, tenant, name, &revoke.version, reason));
+            }
+        }
+        secrets::SecretsCommand::Rotate(rotate) if rotate.leaked && rotate.reach.data.is_some() => {
+            let secrets::SecretPath { tenant, name } = &rotate.secret;
+            let reason = rotate.reason.as_deref().unwrap_or_default();
+            match secrets::leaking(rotate) {
+                Ok(old) => {
+                    let code = asking(steering::revoke(&rotate.reach, tenant, name, &old, reason));
+                    if code != ExitCode::SUCCESS {
+                        anstream::eprintln!(
+                            "the change goes on all the same: it revokes {old} once it is merged"
+                        );
+                    }
+                }
+                Err(refused) => return end_secrets(&refused),
+            }
+        }
+        secrets::SecretsCommand::List(list) if list.reach.data.is_some() => {
+            last = match last_uses(&list.reach, &list.tenant) {
+                Ok(last) => last,
+                Err(error) => return finish(Err(error)),
+            };
+        }
+        _ => {}
     }
-    let done = secrets::run(args, now());
+    end_secrets(&secrets::run(args, now(), last.as_ref()))
+}
+
+fn end_secrets(done: &secrets::Outcome) -> ExitCode {
     let _ = std::io::Write::write_all(&mut std::io::stdout(), &done.out);
     anstream::eprint!("{}", done.said);
     ExitCode::from(done.code)
+}
+
+/// When each version was given to a run last, and how often, of the runs that are kept.
+fn last_uses(
+    reach: &ReachArgs,
+    tenant: &crate::domain::TenantId,
+) -> Result<Option<secrets::LastUses>, Ending> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Ending::could_not)?;
+    runtime.block_on(looking::last_uses(reach, tenant))
 }
 
 /// Now, by this machine's clock.

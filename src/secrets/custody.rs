@@ -85,13 +85,7 @@ impl Custody {
         let own = std::fs::Permissions::from_mode(0o700);
         std::fs::set_permissions(&self.directory, own).map_err(io(&self.directory))?;
         let path = self.path(tenant);
-        let key = age::x25519::Identity::generate();
-        let secret = key.to_string();
-        let text = Zeroizing::new(format!(
-            "# tenant: {tenant}\n# created: {now}\n# public key: {}\n{}\n",
-            key.to_public(),
-            age::secrecy::ExposeSecret::expose_secret(&secret)
-        ));
+        let (text, recipient) = fresh(tenant, now, &path)?;
         // Never a moment with wider permissions, and never over a file that exists: not even a dangling link.
         let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path);
         let mut file = file.map_err(|source| match source.kind() {
@@ -102,12 +96,54 @@ impl Custody {
         File::open(&self.directory)
             .and_then(|directory| directory.sync_all())
             .map_err(io(&self.directory))?;
-        // INVARIANT: the spelling of a key just made is one that parses; a failure would be the library's.
-        key.to_public()
-            .to_string()
-            .parse()
-            .map_err(|source| CustodyError::Unreadable { path: path.display().to_string(), source })
+        Ok(recipient)
     }
+
+    /// Puts a new identity before the one that a tenant has, whose files still open until it is taken out by hand.
+    ///
+    /// # Errors
+    /// There is none, or the file system refused.
+    pub fn replace(&self, tenant: &TenantId, now: Timestamp) -> Result<Recipient, CustodyError> {
+        // Judges the file's place and permissions.
+        self.identities(tenant)?;
+        let path = self.path(tenant);
+        let io = |source| CustodyError::Io { path: path.display().to_string(), source };
+        let known = Zeroizing::new(std::fs::read(&path).map_err(io)?);
+        let (text, recipient) = fresh(tenant, now, &path)?;
+        let permissions = std::fs::Permissions::from_mode(0o400);
+        let mut file =
+            tempfile::Builder::new().permissions(permissions).tempfile_in(&self.directory).map_err(io)?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| {
+                file.write_all(b"# the one before, which leaked: remove it once nothing needs it\n")
+            })
+            .and_then(|()| file.write_all(&known))
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(io)?;
+        file.persist(&path).map_err(|error| io(error.error))?;
+        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+        Ok(recipient)
+    }
+}
+
+/// A new identity as a file's text.
+fn fresh(
+    tenant: &TenantId,
+    now: Timestamp,
+    path: &Path,
+) -> Result<(Zeroizing<String>, Recipient), CustodyError> {
+    let key = age::x25519::Identity::generate();
+    let secret = key.to_string();
+    let public = key.to_public().to_string();
+    let text = Zeroizing::new(format!(
+        "# tenant: {tenant}\n# created: {now}\n# public key: {public}\n{}\n",
+        age::secrecy::ExposeSecret::expose_secret(&secret)
+    ));
+    // INVARIANT: the spelling of a key just made is one that parses; a failure would be the library's.
+    let recipient = public
+        .parse()
+        .map_err(|source| CustodyError::Unreadable { path: path.display().to_string(), source })?;
+    Ok((text, recipient))
 }
 
 fn unsafe_because(metadata: &std::fs::Metadata) -> Option<&'static str> {

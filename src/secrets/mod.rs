@@ -17,8 +17,8 @@ use crate::sops::{IdentityError, Plaintext, SopsError};
 
 pub use at_hand::{AtHand, StandInError, StandIns};
 pub use custody::{Custody, FileVault};
-pub use user::UserIdentities;
-pub use wrap::{SealError, seal_fresh};
+pub use user::{Ask, UserIdentities, words};
+pub use wrap::{SealError, edit_fresh, reseal_fresh, seal_fresh};
 
 /// One version of a secret as it lies in Git.
 #[derive(Clone, Copy, Debug)]

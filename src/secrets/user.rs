@@ -1,12 +1,14 @@
 //! The identities of the person at the terminal, found where sops finds them.
 #![expect(clippy::disallowed_methods, reason = "an adapter: it reads the person's environment and key files")]
 
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
-use crate::sops::{Identity, parse_identities};
+use crate::sops::{Identity, IdentityError, Locked, Recipient, SopsError, parse_identities};
 
 /// What was found, and what was looked at in vain.
 #[derive(Debug, Default)]
@@ -15,7 +17,14 @@ pub struct UserIdentities {
     pub identities: Vec<Identity>,
     /// Places that hold something unusable, each with its reason; no reason carries a key.
     pub problems: Vec<String>,
+    /// Identity files that others can read, which whoever made them should know.
+    pub readable: Vec<String>,
+    /// Keys behind a passphrase, each with its place: nobody is asked before a file needs one.
+    locked: Vec<(String, Locked)>,
 }
+
+/// Asks a person for a passphrase by what is shown; `None` if nobody can be asked.
+pub type Ask<'a> = &'a mut dyn FnMut(&str) -> Option<Zeroizing<String>>;
 
 impl UserIdentities {
     /// Looks in `SOPS_AGE_SSH_PRIVATE_KEY_FILE`, `~/.ssh/id_ed25519`, `SOPS_AGE_KEY`, `SOPS_AGE_KEY_FILE`,
@@ -50,20 +59,64 @@ impl UserIdentities {
         found
     }
 
+    /// Opens something, asking for passphrases of keys that could open it where no other key does.
+    ///
+    /// # Errors
+    /// What `open` says last; what stood in the way is in `problems`.
+    pub fn open_with<T>(
+        &mut self,
+        ask: Ask<'_>,
+        open: impl Fn(&[Identity]) -> Result<T, SopsError>,
+    ) -> Result<T, SopsError> {
+        let mut result = open(&self.identities);
+        for (place, locked) in std::mem::take(&mut self.locked) {
+            let Err(SopsError::NoDataKey(names)) = &result else { break };
+            let named = |recipient: &Recipient| {
+                names.iter().any(|name| name.parse().is_ok_and(|name: Recipient| name == *recipient))
+            };
+            if !locked.recipient().is_none_or(named) {
+                continue;
+            }
+            let opened = match ask(&format!("passphrase of {place}: ")) {
+                Some(passphrase) => locked.unlock(&passphrase),
+                None => Err(IdentityError::Passphrase),
+            };
+            match opened {
+                Ok(identities) => {
+                    self.identities.extend(identities);
+                    result = open(&self.identities);
+                }
+                Err(error) => self.problems.push(format!("{place}: {error}")),
+            }
+        }
+        result
+    }
+
     fn ssh(&mut self, path: &Path, named: bool) {
-        let Some(text) = self.read(path, named) else { return };
-        match Identity::ssh(&text) {
-            Ok(identity) => self.identities.push(identity),
-            Err(error) => self.problems.push(format!("{}: {error}", path.display())),
+        let Some(bytes) = self.read(path, named) else { return };
+        let place = path.display().to_string();
+        let key = std::str::from_utf8(&bytes).map_err(|_| IdentityError::Ssh);
+        match key.and_then(Identity::ssh_or_locked) {
+            Ok(Ok(identity)) => self.identities.push(identity),
+            Ok(Err(locked)) => self.locked.push((place, locked)),
+            Err(error) => self.problems.push(format!("{place}: {error}")),
         }
     }
 
     fn age_file(&mut self, path: &Path, named: bool) {
-        let Some(text) = self.read(path, named) else { return };
-        self.age(&path.display().to_string(), &text);
+        let Some(bytes) = self.read(path, named) else { return };
+        let place = path.display().to_string();
+        match (Locked::identity_file(&bytes), std::str::from_utf8(&bytes)) {
+            (Some(locked), _) => self.locked.push((place, locked)),
+            (None, Ok(text)) => self.age(&place, text),
+            (None, Err(_)) => self.problems.push(format!("{place}: it is not text")),
+        }
     }
 
     fn age(&mut self, place: &str, text: &str) {
+        if let Some(locked) = Locked::identity_file(text.as_bytes()) {
+            return self.locked.push((place.to_owned(), locked));
+        }
         match parse_identities(text) {
             Ok(identities) => self.identities.extend(identities),
             Err(error) => self.problems.push(format!("{place}: {error}")),
@@ -71,9 +124,22 @@ impl UserIdentities {
     }
 
     /// A place that nobody named may be empty without a word.
-    fn read(&mut self, path: &Path, named: bool) -> Option<Zeroizing<String>> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Some(Zeroizing::new(text)),
+    fn read(&mut self, path: &Path, named: bool) -> Option<Zeroizing<Vec<u8>>> {
+        const BYTES_MAX: u64 = 1 << 20;
+        let read = || {
+            let file = std::fs::File::open(path)?;
+            let metadata = file.metadata()?;
+            let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len().min(BYTES_MAX) as usize + 1));
+            file.take(BYTES_MAX).read_to_end(&mut bytes)?;
+            Ok::<_, std::io::Error>((bytes, metadata))
+        };
+        match read() {
+            Ok((bytes, metadata)) => {
+                if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+                    self.readable.push(path.display().to_string());
+                }
+                Some(bytes)
+            }
             Err(error) => {
                 if named || error.kind() != std::io::ErrorKind::NotFound {
                     self.problems.push(format!("{}: cannot be read ({})", path.display(), error.kind()));
@@ -111,7 +177,7 @@ impl UserIdentities {
 }
 
 /// Splits a command line as a shell would, without running one: blanks, both quotes and backslashes.
-fn words(line: &str) -> Option<Vec<String>> {
+pub fn words(line: &str) -> Option<Vec<String>> {
     let mut found = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -169,6 +235,70 @@ mod tests {
         assert_eq!(found.identities.len(), 1);
         let found = find(&[("HOME", "/nowhere"), ("XDG_CONFIG_HOME", &format!("{home}/.config"))]);
         assert_eq!((found.identities.len(), found.problems.len()), (1, 0));
+    }
+
+    /// Keys behind passphrases, made by ssh-keygen and age: `correct horse`.
+    #[test]
+    fn a_passphrase_is_asked_for_where_a_file_needs_the_key() {
+        let home = tempfile::tempdir().unwrap();
+        let key_path = home.path().join("id");
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "correct horse", "-f"])
+            .arg(&key_path)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let path = key_path.display().to_string();
+        let public: Recipient = std::fs::read_to_string(home.path().join("id.pub")).unwrap().parse().unwrap();
+        let needs = |identities: &[Identity]| {
+            let fits = identities.iter().any(|identity| *identity.recipient() == public);
+            if fits { Ok(()) } else { Err(SopsError::NoDataKey(vec![format!("{public} with a comment")])) }
+        };
+        let other = |_: &[Identity]| Err::<(), _>(SopsError::NoDataKey(vec!["age1other".to_owned()]));
+        let fresh = || find(&[("SOPS_AGE_SSH_PRIVATE_KEY_FILE", &path)]);
+
+        let mut asked = Vec::new();
+        let mut right = |prompt: &str| {
+            asked.push(prompt.to_owned());
+            Some(Zeroizing::new("correct horse".to_owned()))
+        };
+        assert_eq!(fresh().open_with(&mut right, needs), Ok(()));
+        assert!(fresh().open_with(&mut right, other).is_err());
+        assert_eq!(asked, [format!("passphrase of {path}: ")], "a key that cannot fit is not asked for");
+
+        let mut wrong = fresh();
+        assert!(wrong.open_with(&mut |_| Some(Zeroizing::new("x".to_owned())), needs).is_err());
+        assert_eq!(wrong.problems, [format!("{path}: the passphrase does not open it")]);
+        let mut nobody = fresh();
+        assert!(nobody.open_with(&mut |_| None, needs).is_err());
+        assert!(nobody.problems[0].contains("no terminal to ask"), "{:?}", nobody.problems);
+    }
+
+    #[test]
+    fn an_identity_file_behind_a_passphrase_is_opened() {
+        use std::io::Write;
+        let inner = key("acme.agekey");
+        let passphrase = age::secrecy::SecretString::from("correct horse".to_owned());
+        let mut to = age::scrypt::Recipient::new(passphrase);
+        to.set_work_factor(4);
+        for armored in [true, false] {
+            let mut bytes = Vec::new();
+            let format = if armored { age::armor::Format::AsciiArmor } else { age::armor::Format::Binary };
+            let out = age::armor::ArmoredWriter::wrap_output(&mut bytes, format).unwrap();
+            let encryptor = age::Encryptor::with_recipients(std::iter::once(&to as _)).unwrap();
+            let mut writer = encryptor.wrap_output(out).unwrap();
+            writer.write_all(inner.as_bytes()).unwrap();
+            writer.finish().unwrap().finish().unwrap();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            let mut found = find(&[("SOPS_AGE_KEY_FILE", &file.path().display().to_string())]);
+            assert!(found.identities.is_empty() && found.problems.is_empty(), "{:?}", found.problems);
+            let needs = |identities: &[Identity]| {
+                if identities.len() == 1 { Ok(()) } else { Err(SopsError::NoDataKey(Vec::new())) }
+            };
+            let mut right = |_: &str| Some(Zeroizing::new("correct horse".to_owned()));
+            assert_eq!(found.open_with(&mut right, needs), Ok(()));
+        }
     }
 
     #[test]

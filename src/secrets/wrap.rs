@@ -4,7 +4,7 @@
 use zeroize::Zeroizing;
 
 use crate::domain::{SecretName, Timestamp, VersionId};
-use crate::sops::{self, DataKey, IdentityError, Plaintext, Recipient, SopsError, WrappedKey};
+use crate::sops::{self, DataKey, Editable, IdentityError, Plaintext, Recipient, SopsError, WrappedKey};
 
 /// Why no file was made.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,32 @@ pub fn seal_fresh(
     let key = DataKey::new(*bytes);
     let wrapped = recipients.iter().map(|to| wrap(&key, to)).collect::<Result<Vec<_>, _>>()?;
     Ok(sops::seal(name, version, value, &key, &wrapped, nonces, now)?)
+}
+
+/// An open file with the values of `plaintext`; `None` if they are what it holds. See [`Editable::edited`].
+///
+/// # Errors
+/// [`SealError`]; nothing was written anywhere.
+pub fn edit_fresh(file: &Editable, plaintext: &[u8], now: Timestamp) -> Result<Option<String>, SealError> {
+    Ok(file.edited(plaintext, now, &mut nonce)?)
+}
+
+/// An open file under a fresh data key for these recipients.
+///
+/// # Errors
+/// [`SealError`]; nothing was written anywhere.
+pub fn reseal_fresh(file: &Editable, recipients: &[Recipient], now: Timestamp) -> Result<String, SealError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).map_err(|_| SealError::Randomness)?;
+    let key = DataKey::new(*bytes);
+    let wrapped = recipients.iter().map(|to| wrap(&key, to)).collect::<Result<Vec<_>, _>>()?;
+    Ok(file.resealed(key, &wrapped, now, &mut nonce)?)
+}
+
+fn nonce() -> Result<[u8; 32], SopsError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| SopsError::Unwritable("the system gave no randomness"))?;
+    Ok(bytes)
 }
 
 fn wrap(key: &DataKey, recipient: &Recipient) -> Result<WrappedKey, IdentityError> {

@@ -9,9 +9,16 @@ pub enum SopsError {
     /// The text is no YAML within its budget.
     #[error("not a readable YAML file: {0}")]
     Yaml(#[from] Box<Problem>),
-    /// The text is another store's.
-    #[error("a SOPS file of the {0} store: only YAML files are read in this version")]
-    Store(&'static str),
+    /// The text is none of the JSON, dotenv or INI store. It is not quoted: it may be a value.
+    #[error("not a readable {store} file: line {line}: {reason}")]
+    Text {
+        /// The store.
+        store: &'static str,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        reason: &'static str,
+    },
     /// The first document has no `sops` key: the file is not encrypted, or its end was cut off.
     #[error("no `sops` metadata: the file is not encrypted")]
     NoMetadata,
@@ -53,11 +60,25 @@ pub enum SopsError {
     Unwritable(&'static str),
 }
 
+/// Names shown: a file may have a thousand.
+const SHOWN_MAX: usize = 8;
+
 fn recipients(names: &[String]) -> String {
-    match names {
-        [] => "it names no age recipient".to_owned(),
-        names => format!("it is encrypted to {}", names.join(", ")),
+    if names.is_empty() {
+        return "it names no age recipient".to_owned();
     }
+    let shown = names.iter().take(SHOWN_MAX).map(|name| {
+        let start: String = name.chars().filter(|c| !c.is_control()).take(120).collect();
+        format!("`{start}`")
+    });
+    let mut text = format!("it is encrypted to {}", shown.collect::<Vec<_>>().join(", "));
+    if names.len() > SHOWN_MAX {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN_MAX));
+    }
+    if names.iter().any(|name| name.starts_with("ssh-rsa")) {
+        text.push_str("; ssh-rsa keys are refused, since their arithmetic leaks through its timing");
+    }
+    text
 }
 
 /// Why a text is no identity or recipient that can be used.
@@ -72,9 +93,12 @@ pub enum IdentityError {
     /// An identity or recipient of a kind that is refused.
     #[error("{0} keys are refused: use an age X25519 or ssh-ed25519 key")]
     Refused(&'static str),
-    /// An SSH key has a passphrase.
-    #[error("the SSH key has a passphrase: use an age identity or a key without one")]
+    /// A key or an identity file has a passphrase, and nobody was there to ask.
+    #[error("it has a passphrase, and there is no terminal to ask for it")]
     Passphrase,
+    /// A passphrase does not open its key.
+    #[error("the passphrase does not open it")]
+    WrongPassphrase,
     /// A text is no SSH private key.
     #[error("not an SSH private key in OpenSSH format")]
     Ssh,

@@ -118,6 +118,33 @@ pub(super) fn float(number: f64) -> String {
     }
 }
 
+/// A number as YAML files of sops show it: the shortest digits, with an exponent from a million on.
+pub(super) fn float_short(number: f64) -> String {
+    exponent(number, |power| !(-4..6).contains(&power))
+}
+
+/// A number as JSON files of sops show it.
+pub(super) fn float_json(number: f64) -> String {
+    let (text, size) = (exponent(number, |_| true), number.abs());
+    if number != 0.0 && !(1e-6..1e21).contains(&size) {
+        // Go leaves the zero out of `e-09`, but for positive exponents, which have two digits anyway.
+        return text.replace("e-0", "e-");
+    }
+    float(number)
+}
+
+/// `1.5e+21` where `wanted` says so of the exponent, else without one.
+fn exponent(number: f64, wanted: impl FnOnce(i32) -> bool) -> String {
+    let scientific = format!("{number:e}");
+    let Some((digits, power)) = scientific.split_once('e') else { return float(number) };
+    let power: i32 = power.parse().unwrap_or(0);
+    if number == 0.0 || !wanted(power) {
+        return float(number);
+    }
+    let sign = if power < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", power.abs())
+}
+
 /// Reads what sops decrypted and writes it back in Go's form.
 pub(super) fn normalize(kind: LeafKind, text: &str) -> Result<String, &'static str> {
     match kind {

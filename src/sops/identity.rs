@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::IdentityError;
 
-/// A private key: age X25519, or an ssh-ed25519 key without a passphrase.
+/// A private key: age X25519, or an ssh-ed25519 key that needs no passphrase, or no longer.
 ///
 /// Its `Debug` shows the public half.
 pub struct Identity {
@@ -23,6 +23,68 @@ enum PrivateKey {
     X25519(x25519::Identity),
     // Boxed: it is several times larger than the other.
     Ssh(Box<ssh::Identity>),
+}
+
+/// A key, or a file of keys, that a passphrase protects.
+pub struct Locked(LockedKind);
+
+enum LockedKind {
+    Ssh { key: Box<ssh::EncryptedKey>, recipient: Recipient },
+    File(Zeroizing<Vec<u8>>),
+}
+
+impl fmt::Debug for Locked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            LockedKind::Ssh { recipient, .. } => write!(f, "Locked({recipient})"),
+            LockedKind::File(bytes) => write!(f, "Locked({} bytes)", bytes.len()),
+        }
+    }
+}
+
+impl Locked {
+    /// Takes an age file with identities in it; `None` if the text is none.
+    #[must_use]
+    pub fn identity_file(bytes: &[u8]) -> Option<Self> {
+        let text = bytes.trim_ascii_start();
+        let starts = [b"-----BEGIN AGE ENCRYPTED FILE-----".as_slice(), b"age-encryption.org/v1\n"];
+        let is_age = starts.iter().any(|start| text.starts_with(start));
+        is_age.then(|| Self(LockedKind::File(Zeroizing::new(text.to_vec()))))
+    }
+
+    /// The public half, where it is known before the key is open: a file need not be asked for in vain.
+    #[must_use]
+    pub fn recipient(&self) -> Option<&Recipient> {
+        match &self.0 {
+            LockedKind::Ssh { recipient, .. } => Some(recipient),
+            LockedKind::File(_) => None,
+        }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// `WrongPassphrase`, or what is wrong with what it holds.
+    pub fn unlock(&self, passphrase: &str) -> Result<Vec<Identity>, IdentityError> {
+        let passphrase = age::secrecy::SecretString::from(passphrase.to_owned());
+        match &self.0 {
+            LockedKind::Ssh { key, .. } => {
+                let key = key.decrypt(passphrase).map_err(|_| IdentityError::WrongPassphrase)?;
+                Ok(vec![Identity::of_ssh(ssh::Identity::Unencrypted(key))?])
+            }
+            LockedKind::File(bytes) => {
+                let wrong = |_| IdentityError::WrongPassphrase;
+                let key = age::scrypt::Identity::new(passphrase);
+                let reader = ArmoredReader::new(bytes.as_slice());
+                let decryptor = age::Decryptor::new_buffered(reader).map_err(wrong)?;
+                let reader = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity)).map_err(wrong)?;
+                let mut text = Zeroizing::new(String::with_capacity(bytes.len()));
+                let io = |_| IdentityError::Malformed { line: 1 };
+                reader.take(bytes.len() as u64).read_to_string(&mut text).map_err(io)?;
+                parse_identities(&text)
+            }
+        }
+    }
 }
 
 /// A public key, in the one spelling that files and settings use: `age1…` or `ssh-ed25519 AAAA…` without comment.
@@ -107,15 +169,27 @@ impl Identity {
     /// # Errors
     /// A key with a passphrase, an ssh-rsa or hardware key, or a text that is no key.
     pub fn ssh(text: &str) -> Result<Self, IdentityError> {
+        Self::ssh_or_locked(text)?.map_err(|_| IdentityError::Passphrase)
+    }
+
+    /// Reads an SSH private key, with or without a passphrase.
+    ///
+    /// # Errors
+    /// An ssh-rsa or hardware key, or a text that is no key.
+    pub fn ssh_or_locked(text: &str) -> Result<Result<Self, Locked>, IdentityError> {
         let key = ssh::Identity::from_buffer(text.as_bytes(), None).map_err(|_| IdentityError::Ssh)?;
-        match &key {
-            ssh::Identity::Unencrypted(_) => {}
-            ssh::Identity::Encrypted(_) => return Err(IdentityError::Passphrase),
-            ssh::Identity::Unsupported(_) => return Err(IdentityError::Refused("other SSH")),
+        match key {
+            ssh::Identity::Unencrypted(_) => Self::of_ssh(key).map(Ok),
+            ssh::Identity::Unsupported(_) => Err(IdentityError::Refused("other SSH")),
+            ssh::Identity::Encrypted(inner) => {
+                let recipient = public_half(&ssh::Identity::Encrypted(inner.clone()))?;
+                Ok(Err(Locked(LockedKind::Ssh { key: Box::new(inner), recipient })))
+            }
         }
-        let public = ssh::Recipient::try_from(key.clone()).map_err(|_| IdentityError::Ssh)?;
-        // Refuses ssh-rsa as well: the library would open it, with arithmetic that leaks its timing.
-        let recipient = public.to_string().parse()?;
+    }
+
+    fn of_ssh(key: ssh::Identity) -> Result<Self, IdentityError> {
+        let recipient = public_half(&key)?;
         Ok(Self { key: PrivateKey::Ssh(Box::new(key)), recipient })
     }
 
@@ -139,6 +213,12 @@ impl Identity {
         reader.take(WRAPPED_BYTES_MAX).read_to_end(&mut opened).ok()?;
         Some(opened)
     }
+}
+
+/// Refuses ssh-rsa as well: the library would open it, with arithmetic that leaks its timing.
+fn public_half(key: &ssh::Identity) -> Result<Recipient, IdentityError> {
+    let public = ssh::Recipient::try_from(key.clone()).map_err(|_| IdentityError::Ssh)?;
+    public.to_string().parse()
 }
 
 /// Reads an identity file: one age identity a line, `#` comments and empty lines between.

@@ -1,10 +1,10 @@
 //! What a file promises, told without any key: the K rules judge it.
 
 use super::metadata::{Field, Selector};
-use super::open::{metadata_of, parse};
-use super::{Selection, SopsError, Stanza, age_file, cipher, go};
+use super::open::metadata_of;
+use super::tree::{Entry, Raw, Tree};
+use super::{Format, Selection, SopsError, Stanza, age_file, cipher, go};
 use crate::domain::{Span, Spanned};
-use crate::yaml::{Kind, Node};
 
 /// The public side of a file.
 #[derive(Clone, Debug)]
@@ -83,16 +83,12 @@ pub enum LeafState {
 /// # Errors
 /// The text is no YAML, has no metadata, or metadata or keys that cannot be read.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, SopsError> {
-    let documents = parse(bytes)?;
-    let metadata = metadata_of(&documents)?;
+    let tree = Tree::read(bytes, Format::of_text(bytes))?;
+    let metadata = metadata_of(&tree)?;
     let selector = Selector::new(&metadata.selection)?;
     let mut leaves = Vec::new();
-    for (document, read) in documents.iter().enumerate() {
-        let entries = read.root.as_mapping().unwrap_or_default();
-        for (key, value) in entries.iter().filter(|(key, _)| key.scalar() != Some("sops")) {
-            let mut path = vec![key.scalar().unwrap_or_default()];
-            collect(value, document, &mut path, &selector, &mut leaves);
-        }
+    for (document, branch) in tree.branches.iter().enumerate() {
+        collect_entries(branch, document, &mut Vec::new(), &selector, &mut leaves);
     }
     let spanned = |field: &Field| Spanned::new(field.text.clone(), field.span);
     let keys = metadata.groups.iter().enumerate().flat_map(|(group, ways)| {
@@ -119,41 +115,39 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, SopsError> {
     })
 }
 
-fn collect<'n>(
-    node: &'n Node,
+fn collect_entries<'t>(
+    entries: &'t [Entry],
     document: usize,
-    path: &mut Vec<&'n str>,
+    path: &mut Vec<&'t str>,
     selector: &Selector,
     leaves: &mut Vec<LeafPlace>,
 ) {
-    match &node.kind {
-        Kind::Scalar { text, .. } => {
-            if node.is_null() {
-                return;
-            }
-            let state = if text.is_empty() {
-                LeafState::Empty
-            } else if cipher::looks_encrypted(text) {
-                LeafState::Encrypted
-            } else if selector.encrypted(path, text) {
-                LeafState::PlaintextForbidden
-            } else {
-                LeafState::PlaintextAllowed
-            };
-            let path = path.iter().map(|key| (*key).to_owned()).collect();
-            leaves.push(LeafPlace { document, path, span: node.span, state });
-        }
-        Kind::Sequence(items) => {
-            for item in items {
-                collect(item, document, path, selector, leaves);
-            }
-        }
-        Kind::Mapping(entries) => {
-            for (key, value) in entries {
-                path.push(key.scalar().unwrap_or_default());
-                collect(value, document, path, selector, leaves);
-                path.pop();
-            }
-        }
+    for entry in entries {
+        path.push(&entry.key);
+        collect(&entry.value, document, path, selector, leaves);
+        path.pop();
     }
+}
+
+fn collect<'t>(
+    value: &'t Raw,
+    document: usize,
+    path: &mut Vec<&'t str>,
+    selector: &Selector,
+    leaves: &mut Vec<LeafPlace>,
+) {
+    let (span, state) = match value {
+        Raw::Null | Raw::Comment(_) => return,
+        Raw::List(items) => {
+            return items.iter().for_each(|item| collect(item, document, path, selector, leaves));
+        }
+        Raw::Map(entries) => return collect_entries(entries, document, path, selector, leaves),
+        Raw::Bad(span, _) => (*span, LeafState::PlaintextForbidden),
+        Raw::Leaf(leaf) if leaf.text.is_empty() => (leaf.span, LeafState::Empty),
+        Raw::Leaf(leaf) if cipher::looks_encrypted(&leaf.text) => (leaf.span, LeafState::Encrypted),
+        Raw::Leaf(leaf) if selector.encrypted(path, &leaf.text) => (leaf.span, LeafState::PlaintextForbidden),
+        Raw::Leaf(leaf) => (leaf.span, LeafState::PlaintextAllowed),
+    };
+    let path = path.iter().map(|key| (*key).to_owned()).collect();
+    leaves.push(LeafPlace { document, path, span, state });
 }

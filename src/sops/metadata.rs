@@ -50,6 +50,52 @@ pub(super) struct Metadata {
     pub(super) last_modified: Option<Field>,
     pub(super) selection: Selection,
     pub(super) mac_only_encrypted: bool,
+    version: Option<Field>,
+}
+
+impl Metadata {
+    /// What has to be in order before a key is looked for: somebody to open the file, a time, a version.
+    pub(super) fn check(&self) -> Result<(), SopsError> {
+        let bad = |field: &str, reason| Err(SopsError::Metadata { field: field.to_owned(), reason });
+        if self.groups.iter().all(Vec::is_empty) {
+            return bad("age", "names nobody: the file has no keys");
+        }
+        let modified = self.last_modified.as_ref().and_then(|field| super::go::last_modified(&field.text));
+        if modified.is_none() {
+            return bad("lastmodified", "is missing or no time such as 2026-11-23T14:00:00Z");
+        }
+        if !self.version.as_ref().is_some_and(|field| is_version(&field.text)) {
+            return bad("version", "is missing or no version such as 3.11.0");
+        }
+        Ok(())
+    }
+}
+
+/// Versions as sops takes them: three numbers, or anything of its first series.
+fn is_version(text: &str) -> bool {
+    if text.starts_with("1.") {
+        return true;
+    }
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
+    let (core, pre) = text.split_once('-').map_or((text, None), |(core, pre)| (core, Some(pre)));
+    let number = |part: &str, strict: bool| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_digit())
+            && (part.len() == 1 || !part.starts_with('0') || !strict)
+            && part.parse::<u64>().is_ok()
+    };
+    let word = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let parts: Vec<&str> = core.split('.').collect();
+    parts.len() == 3
+        && parts.iter().all(|part| number(part, true))
+        && pre.is_none_or(|pre| {
+            let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+            pre.split('.').all(|part| word(part) && (!digits(part) || number(part, true)))
+        })
+        && build.is_none_or(|build| build.split('.').all(word))
 }
 
 const STORES: [&str; 7] = ["age", "pgp", "kms", "gcp_kms", "azure_kv", "hc_vault", "hckms"];
@@ -82,6 +128,7 @@ pub(super) fn read(node: &Node) -> Result<Metadata, SopsError> {
         last_modified: field(node, "lastmodified"),
         selection: selection(node)?,
         mac_only_encrypted,
+        version: field(node, "version"),
     })
 }
 
@@ -138,20 +185,24 @@ pub(super) enum Selector {
         regex: Regex,
         encrypted: bool,
     },
-    /// Comments decide. Which comment belongs to which value is not modelled: what is written as ciphertext is
-    /// taken for encrypted. It then has to open, and the MAC covers what does not claim to be.
-    AsWritten,
+    /// Comments decide. While reading, what is written as ciphertext is taken for encrypted: it then has to open,
+    /// and the MAC covers what does not claim to be.
+    Comment {
+        regex: Regex,
+        encrypted: bool,
+    },
 }
 
 impl Selector {
     pub(super) fn new(selection: &Selection) -> Result<Self, SopsError> {
-        let regex = |field: &str, text: &str, encrypted| {
+        let compiled = |field: &str, text: &str| {
             // Bounds what a hostile pattern can cost; matching itself is linear.
             let regex = RegexBuilder::new(text).size_limit(1 << 20).build();
             let reason = "is not a regular expression that can be read";
-            let regex = regex.map_err(|_| SopsError::Metadata { field: field.to_owned(), reason })?;
-            Ok(Self::Regex { regex, encrypted })
+            regex.map_err(|_| SopsError::Metadata { field: field.to_owned(), reason })
         };
+        let regex =
+            |field: &str, text: &str, encrypted| Ok(Self::Regex { regex: compiled(field, text)?, encrypted });
         match selection {
             Selection::UnencryptedSuffix(suffix) => {
                 Ok(Self::Suffix { suffix: suffix.clone(), encrypted: false })
@@ -161,8 +212,13 @@ impl Selector {
             }
             Selection::UnencryptedRegex(text) => regex("unencrypted_regex", text, false),
             Selection::EncryptedRegex(text) => regex("encrypted_regex", text, true),
-            Selection::UnencryptedCommentRegex(_) | Selection::EncryptedCommentRegex(_) => {
-                Ok(Self::AsWritten)
+            Selection::UnencryptedCommentRegex(text) => {
+                let regex = compiled("unencrypted_comment_regex", text)?;
+                Ok(Self::Comment { regex, encrypted: false })
+            }
+            Selection::EncryptedCommentRegex(text) => {
+                let regex = compiled("encrypted_comment_regex", text)?;
+                Ok(Self::Comment { regex, encrypted: true })
             }
         }
     }
@@ -174,7 +230,21 @@ impl Selector {
                 path.iter().any(|key| key.ends_with(suffix.as_str())) == *encrypted
             }
             Self::Regex { regex, encrypted } => path.iter().any(|key| regex.is_match(key)) == *encrypted,
-            Self::AsWritten => text.is_empty() || super::cipher::looks_encrypted(text),
+            Self::Comment { .. } => text.is_empty() || super::cipher::looks_encrypted(text),
         }
+    }
+
+    /// Whether a new value has to be encrypted, or, if `is_comment`, the comment that stands last in `stack`.
+    /// `stack` holds the comments above: those since the last value of each mapping and list.
+    pub(super) fn wants(&self, path: &[&str], stack: &[Vec<&str>], is_comment: bool) -> bool {
+        let Self::Comment { regex, encrypted } = self else { return self.encrypted(path, "") };
+        let last = stack.len().saturating_sub(1);
+        let matches = stack.iter().enumerate().any(|(level, comments)| {
+            // A comment that asks for encryption does not ask it for itself.
+            let own = usize::from(*encrypted && is_comment && level == last);
+            let count = comments.len().saturating_sub(own);
+            comments.iter().take(count).any(|comment| regex.is_match(comment))
+        });
+        matches == *encrypted
     }
 }

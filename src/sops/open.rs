@@ -7,10 +7,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::cipher::{self, CipherKind};
 use super::metadata::{self, Metadata, Selector};
+use super::tree::{Entry, Raw, RawComment, RawLeaf, Tree};
 use super::value::{Leaf, LeafKind, Value};
-use super::{BUDGET, DataKey, Identity, Plaintext, SopsError, go, shamir};
+use super::{DataKey, Format, Identity, Plaintext, SopsError, go, shamir};
 use crate::domain::{SecretName, VersionId};
-use crate::yaml::{self, Document, Kind, Node};
 
 /// What the MAC starts from where it covers encrypted values only, so that the two kinds never agree.
 const MAC_ONLY_ENCRYPTED: [u8; 32] = [
@@ -21,8 +21,10 @@ const MAC_ONLY_ENCRYPTED: [u8; 32] = [
 /// An open file: a mapping a document, without `sops`.
 #[derive(Debug)]
 pub struct Opened {
-    /// In written order; an empty document is an empty mapping.
+    /// In written order; an empty document is an empty mapping. Only YAML files have several.
     pub documents: Vec<Value>,
+    /// What kind of file it is.
+    pub format: Format,
 }
 
 impl Opened {
@@ -39,7 +41,9 @@ impl Opened {
             .and_then(|versions| take(versions, version.as_str()));
         match found {
             Some(Value::Leaf(leaf)) if leaf.encrypted => Ok(leaf.text),
-            Some(Value::Leaf(_) | Value::Null) => Err(SopsError::Value { at, reason: "is not encrypted" }),
+            Some(Value::Leaf(_) | Value::Null | Value::Comment(_)) => {
+                Err(SopsError::Value { at, reason: "is not encrypted" })
+            }
             Some(Value::List(_) | Value::Map(_)) => {
                 Err(SopsError::Value { at, reason: "is not a single value" })
             }
@@ -51,78 +55,68 @@ impl Opened {
 fn take(value: Value, key: &str) -> Option<Value> {
     match value {
         Value::Map(entries) => entries.into_iter().find(|(name, _)| name == key).map(|(_, value)| value),
-        Value::Null | Value::Leaf(_) | Value::List(_) => None,
+        Value::Null | Value::Leaf(_) | Value::List(_) | Value::Comment(_) => None,
     }
 }
 
-/// Opens a YAML SOPS file with the first identities that fit, and checks its MAC.
+/// Opens a SOPS file with the first identities that fit, and checks its MAC. Its kind is told by its text.
 ///
 /// # Errors
 /// Any [`SopsError`]; the first that is found. No value is given out unless all are authentic.
 pub fn open(bytes: &[u8], identities: &[Identity]) -> Result<Opened, SopsError> {
-    let documents = parse(bytes)?;
-    let metadata = metadata_of(&documents)?;
-    let key = data_key(&metadata, identities)?;
-    let selector = Selector::new(&metadata.selection)?;
-    let mut walk =
-        Walk { key: &key, selector, only_encrypted: metadata.mac_only_encrypted, hash: Sha512::new() };
-    if walk.only_encrypted {
-        walk.hash.update(MAC_ONLY_ENCRYPTED);
-    }
-    let documents = documents.iter().map(|document| walk.document(document)).collect::<Result<_, _>>()?;
-    check_mac(&metadata, &key, walk.hash)?;
-    Ok(Opened { documents })
+    open_as(bytes, Format::of_text(bytes), identities)
 }
 
-/// Reads the text as every function of this room does, and refuses keys written twice.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, SopsError> {
-    let bytes = bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes);
-    let starts = |prefix: &[u8]| bytes.split(|byte| *byte == b'\n').any(|line| line.starts_with(prefix));
-    if starts(b"sops_mac=") {
-        return Err(SopsError::Store("dotenv"));
-    }
-    if starts(b"[sops]") {
-        return Err(SopsError::Store("INI"));
-    }
-    let documents = yaml::parse(bytes, &BUDGET)?;
-    for document in &documents {
-        check_keys(&document.root, &mut Vec::new())?;
-    }
+/// Opens a SOPS file of a given kind.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_as(bytes: &[u8], format: Format, identities: &[Identity]) -> Result<Opened, SopsError> {
+    let tree = Tree::read(bytes, format)?;
+    let metadata = metadata_of(&tree)?;
+    metadata.check()?;
+    let key = data_key(&metadata, identities)?;
+    Ok(Opened { documents: open_tree(&tree, &metadata, &key)?, format })
+}
+
+/// Decrypts all values and compares the MAC.
+pub(super) fn open_tree(tree: &Tree, metadata: &Metadata, key: &DataKey) -> Result<Vec<Value>, SopsError> {
+    let selector = Selector::new(&metadata.selection)?;
+    let only_encrypted = metadata.mac_only_encrypted;
+    let mut walk = Walk { key, selector, only_encrypted, hash: fresh_hash(only_encrypted) };
+    let documents = tree.branches.iter().map(|branch| walk.mapping(branch, &mut Vec::new()));
+    let documents = documents.collect::<Result<_, _>>()?;
+    check_mac(metadata, key, walk.hash)?;
     Ok(documents)
 }
 
-pub(super) fn metadata_of(documents: &[Document]) -> Result<Metadata, SopsError> {
-    let node = documents.first().and_then(|document| document.root.get("sops"));
-    metadata::read(node.filter(|node| !node.is_null()).ok_or(SopsError::NoMetadata)?)
+pub(super) fn metadata_of(tree: &Tree) -> Result<Metadata, SopsError> {
+    metadata::read(tree.metadata.as_ref().ok_or(SopsError::NoMetadata)?)
 }
 
-/// Which of two equal keys counts is not for a secret file to leave open.
-fn check_keys<'n>(node: &'n Node, path: &mut Vec<&'n str>) -> Result<(), SopsError> {
-    match &node.kind {
-        Kind::Scalar { .. } => Ok(()),
-        Kind::Sequence(items) => items.iter().try_for_each(|item| check_keys(item, path)),
-        Kind::Mapping(entries) => {
-            let mut seen = std::collections::HashSet::with_capacity(entries.len());
-            for (key, value) in entries {
-                let name = key.scalar().unwrap_or_default();
-                if key.scalar().is_some() && !seen.insert(name) {
-                    path.push(name);
-                    return Err(SopsError::Shape { at: shown(path), reason: "is written twice" });
-                }
-                path.push(name);
-                check_keys(value, path)?;
-                path.pop();
-            }
-            Ok(())
-        }
+/// What the MAC of a file starts from.
+pub(super) fn fresh_hash(only_encrypted: bool) -> Sha512 {
+    let mut hash = Sha512::new();
+    if only_encrypted {
+        hash.update(MAC_ONLY_ENCRYPTED);
     }
+    hash
 }
 
-fn data_key(metadata: &Metadata, identities: &[Identity]) -> Result<DataKey, SopsError> {
+pub(super) fn hex_of(hash: Sha512) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(128));
+    for byte in hash.finalize() {
+        // INVARIANT: writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02X}");
+    }
+    text
+}
+
+pub(super) fn data_key(metadata: &Metadata, identities: &[Identity]) -> Result<DataKey, SopsError> {
     let ways = || metadata.groups.iter().flatten();
     let nobody = || {
         let named = ways().filter_map(|way| way.recipient.as_ref());
-        SopsError::NoDataKey(named.map(|name| format!("`{}`", name.text)).collect())
+        SopsError::NoDataKey(named.map(|name| name.text.clone()).collect())
     };
     let part = |group: &Vec<metadata::Key>| {
         let blobs = group.iter().filter(|way| way.store == "age").filter_map(|way| way.enc.as_ref());
@@ -161,12 +155,7 @@ fn check_mac(metadata: &Metadata, key: &DataKey, hash: Sha512) -> Result<(), Sop
         metadata.mac.as_ref().filter(|field| !field.text.is_empty()).ok_or(SopsError::Mac("is missing"))?;
     let opened = cipher::parse(&written.text).and_then(|mac| mac.decrypt(key, &modified));
     let opened = opened.map_err(SopsError::Mac)?;
-    let mut computed = String::with_capacity(128);
-    for byte in hash.finalize() {
-        // INVARIANT: writing to a `String` cannot fail.
-        let _ = write!(computed, "{byte:02X}");
-    }
-    if opened.as_slice() == computed.as_bytes() {
+    if opened.as_slice() == hex_of(hash).as_bytes() {
         Ok(())
     } else {
         Err(SopsError::Mac("does not fit the values"))
@@ -181,82 +170,70 @@ struct Walk<'k> {
 }
 
 impl Walk<'_> {
-    fn document(&mut self, document: &Document) -> Result<Value, SopsError> {
-        let shape = |reason| SopsError::Shape { at: "a document".to_owned(), reason };
-        match &document.root.kind {
-            Kind::Mapping(entries) => {
-                let own: Vec<&(Node, Node)> =
-                    entries.iter().filter(|(key, _)| key.scalar() != Some("sops")).collect();
-                self.mapping(&own, &mut Vec::new())
-            }
-            Kind::Scalar { .. } if document.root.is_null() => Ok(Value::Map(Vec::new())),
-            Kind::Scalar { .. } | Kind::Sequence(_) => Err(shape("of a SOPS file has to be a mapping")),
-        }
-    }
-
-    fn mapping<'n>(
-        &mut self,
-        entries: &[&'n (Node, Node)],
-        path: &mut Vec<&'n str>,
-    ) -> Result<Value, SopsError> {
+    fn mapping<'t>(&mut self, entries: &'t [Entry], path: &mut Vec<&'t str>) -> Result<Value, SopsError> {
         let mut found = Vec::with_capacity(entries.len());
-        for (key, value) in entries {
-            let Some(name) = go::key(key) else {
-                return Err(SopsError::Shape { at: shown(path), reason: "has a key that is not a text" });
-            };
-            path.push(name);
+        for entry in entries {
+            if let Raw::Comment(comment) = &entry.value {
+                found.push((String::new(), self.comment(comment, path)));
+                continue;
+            }
+            path.push(&entry.key);
             // A comment in place of a value leaves nothing.
-            let value = self.value(value, path)?.unwrap_or(Value::Null);
+            let value = match self.value(&entry.value, path)? {
+                Value::Comment(_) => Value::Null,
+                value => value,
+            };
             path.pop();
-            found.push((name.to_owned(), value));
+            found.push((entry.key.clone(), value));
         }
         Ok(Value::Map(found))
     }
 
-    /// `None` for a comment.
-    fn value<'n>(&mut self, node: &'n Node, path: &mut Vec<&'n str>) -> Result<Option<Value>, SopsError> {
-        match &node.kind {
-            Kind::Mapping(entries) => {
-                let entries: Vec<&(Node, Node)> = entries.iter().collect();
-                self.mapping(&entries, path).map(Some)
+    fn value<'t>(&mut self, value: &'t Raw, path: &mut Vec<&'t str>) -> Result<Value, SopsError> {
+        match value {
+            Raw::Null => Ok(Value::Null),
+            Raw::Bad(_, reason) => Err(bad(path, reason)),
+            Raw::Comment(comment) => Ok(self.comment(comment, path)),
+            Raw::Map(entries) => self.mapping(entries, path),
+            Raw::List(items) => {
+                items.iter().map(|item| self.value(item, path)).collect::<Result<_, _>>().map(Value::List)
             }
-            Kind::Sequence(items) => {
-                let mut found = Vec::with_capacity(items.len());
-                for item in items {
-                    found.extend(self.value(item, path)?);
-                }
-                Ok(Some(Value::List(found)))
-            }
-            Kind::Scalar { text, style, tag } => {
-                let read = go::read(text, *style, tag.as_deref()).map_err(|reason| bad(path, reason))?;
-                match read {
-                    go::Scalar::Null => Ok(Some(Value::Null)),
-                    go::Scalar::Leaf(kind, text) => self.leaf(kind, text, path),
-                }
-            }
+            Raw::Leaf(leaf) => self.leaf(leaf, path),
         }
     }
 
-    fn leaf(&mut self, kind: LeafKind, text: String, path: &[&str]) -> Result<Option<Value>, SopsError> {
-        let has_to_be = self.selector.encrypted(path, &text);
-        if has_to_be && !text.is_empty() {
-            if kind != LeafKind::Text {
+    /// One that does not open was never encrypted: sops wrote them so once.
+    fn comment(&self, comment: &RawComment, path: &[&str]) -> Value {
+        let opened = self.selector.encrypted(path, &comment.text).then(|| {
+            let value = cipher::parse(&comment.text).ok()?;
+            let opened = value.decrypt(self.key, &place(path)).ok()?;
+            std::str::from_utf8(&opened).ok().map(|text| Zeroizing::new(text.to_owned()))
+        });
+        Value::Comment(opened.flatten().unwrap_or_else(|| comment.text.clone()))
+    }
+
+    fn leaf(&mut self, leaf: &RawLeaf, path: &[&str]) -> Result<Value, SopsError> {
+        let has_to_be = self.selector.encrypted(path, &leaf.text);
+        if has_to_be && !leaf.text.is_empty() {
+            if leaf.kind != LeafKind::Text {
                 return Err(bad(path, "is not encrypted"));
             }
-            return self.encrypted(&text, path);
+            return self.encrypted(&leaf.text, path);
         }
         if has_to_be || !self.only_encrypted {
-            self.hash.update(text.as_bytes());
+            self.hash.update(leaf.text.as_bytes());
         }
-        let text = Plaintext::new(text.into_bytes());
-        Ok(Some(Value::Leaf(Leaf { kind, text, encrypted: false })))
+        let text = Plaintext::new(leaf.text.as_bytes().to_vec());
+        Ok(Value::Leaf(Leaf { kind: leaf.kind, text, encrypted: false }))
     }
 
-    fn encrypted(&mut self, text: &str, path: &[&str]) -> Result<Option<Value>, SopsError> {
-        let place = path.iter().flat_map(|key| [key, ":"]).collect::<String>();
+    fn encrypted(&mut self, text: &str, path: &[&str]) -> Result<Value, SopsError> {
         let value = cipher::parse(text).map_err(|reason| bad(path, reason))?;
-        let opened = value.decrypt(self.key, &place).map_err(|reason| bad(path, reason))?;
-        let CipherKind::Leaf(kind) = value.kind() else { return Ok(None) };
+        let opened = value.decrypt(self.key, &place(path)).map_err(|reason| bad(path, reason))?;
+        let CipherKind::Leaf(kind) = value.kind() else {
+            let text = std::str::from_utf8(&opened).unwrap_or_default();
+            return Ok(Value::Comment(Zeroizing::new(text.to_owned())));
+        };
         let text = match kind {
             LeafKind::Text | LeafKind::Bytes => Plaintext::new(opened.to_vec()),
             LeafKind::Int | LeafKind::Float | LeafKind::Bool | LeafKind::Time => {
@@ -266,8 +243,14 @@ impl Walk<'_> {
             }
         };
         self.hash.update(text.expose());
-        Ok(Some(Value::Leaf(Leaf { kind, text, encrypted: true })))
+        Ok(Value::Leaf(Leaf { kind, text, encrypted: true }))
     }
+}
+
+/// The additional data of a value: the keys above it, list items unnumbered.
+pub(super) fn place(path: &[&str]) -> String {
+    // sops joins the keys, and ends with one sign also where there is none.
+    format!("{}:", path.join(":"))
 }
 
 fn bad(path: &[&str], reason: &'static str) -> SopsError {

@@ -1,12 +1,41 @@
-//! An open file as text, for the person who may open it. Comments are left out.
+//! An open file as text, for the person who may open it: as `sops -d` prints it.
 //!
-//! Both texts are overwritten when dropped and never grow in place, so no copy of a value is left behind.
+//! The texts are overwritten when dropped and never grow in place, so no copy of a value is left behind.
 
 use zeroize::Zeroizing;
 
-use super::go;
 use super::value::{Leaf, LeafKind, Value};
-use crate::yaml::Style;
+use super::{Format, SopsError, go, store};
+
+/// Documents in a format, byte for byte as sops writes them (comments beside YAML values excepted, which stand
+/// above them). JSON, dotenv and INI hold the first document only.
+///
+/// # Errors
+/// The format cannot hold the values: dotenv nothing nested, INI nothing but sections of single values, binary
+/// only a `data`.
+pub fn print(documents: &[Value], format: Format) -> Result<Zeroizing<Vec<u8>>, SopsError> {
+    let mut text = text_for(documents);
+    let empty = Value::Map(Vec::new());
+    let first = documents.first().unwrap_or(&empty);
+    match format {
+        Format::Yaml => store::yaml_text::write(documents, &mut text),
+        Format::Json => {
+            write_json(first, 0, &mut text);
+            text.push('\n');
+        }
+        Format::Dotenv => write_dotenv(first, &mut text)?,
+        Format::Ini => write_ini(first, &mut text)?,
+        Format::Binary => {
+            let data = first.get("data").and_then(|value| match value {
+                Value::Leaf(leaf) if matches!(leaf.kind, LeafKind::Text | LeafKind::Bytes) => Some(leaf),
+                _ => None,
+            });
+            let leaf = data.ok_or(SopsError::Unwritable("this is no binary file: it has no text `data`"))?;
+            return Ok(Zeroizing::new(leaf.text.expose().to_vec()));
+        }
+    }
+    Ok(Zeroizing::new(std::mem::take(&mut *text).into_bytes()))
+}
 
 /// A value as JSON with tabs, as `sops -d --output-type json` writes it; ends with a line break.
 #[must_use]
@@ -21,15 +50,7 @@ pub fn json(value: &Value) -> Zeroizing<String> {
 #[must_use]
 pub fn yaml(documents: &[Value]) -> Zeroizing<String> {
     let mut text = text_for(documents);
-    for (index, document) in documents.iter().enumerate() {
-        if index > 0 {
-            text.push_str("---\n");
-        }
-        match document {
-            Value::Map(entries) if entries.is_empty() => text.push_str("{}\n"),
-            document => write_yaml(document, 0, &mut text),
-        }
-    }
+    store::yaml_text::write(documents, &mut text);
     text
 }
 
@@ -38,17 +59,21 @@ fn text_for(documents: &[Value]) -> Zeroizing<String> {
     fn room(value: &Value, depth: usize) -> usize {
         match value {
             Value::Null => 8,
+            Value::Comment(text) => text.len() + (text.matches('\n').count() + 1) * (depth * 4 + 8),
             Value::Leaf(leaf) => {
                 let lines = leaf.text.expose().iter().filter(|byte| **byte == b'\n').count();
                 // A byte that is no UTF-8 becomes three; a control character becomes six.
-                leaf.text.len() * 6 + (lines + 2) * (depth * 4 + 8)
+                leaf.text.len() * 6 + 24 + (lines + 2) * (depth * 4 + 8)
             }
             Value::List(items) => {
                 items.iter().map(|item| room(item, depth + 1) + depth * 4 + 8).sum::<usize>() + depth * 4 + 8
             }
             Value::Map(entries) => {
-                let entry =
-                    |(key, value): &(String, Value)| key.len() * 6 + room(value, depth + 1) + depth * 4 + 12;
+                // An INI file aligns its keys to the longest.
+                let longest = entries.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+                let entry = |(key, value): &(String, Value)| {
+                    key.len() * 6 + longest + room(value, depth + 1) + depth * 4 + 16
+                };
                 entries.iter().map(entry).sum::<usize>() + depth * 4 + 8
             }
         }
@@ -56,150 +81,63 @@ fn text_for(documents: &[Value]) -> Zeroizing<String> {
     Zeroizing::new(String::with_capacity(documents.iter().map(|value| room(value, 1) + 8).sum()))
 }
 
+fn lossy(leaf: &Leaf) -> Zeroizing<String> {
+    Zeroizing::new(String::from_utf8_lossy(leaf.text.expose()).into_owned())
+}
+
 fn write_json(value: &Value, depth: usize, out: &mut String) {
-    let (open, close, count) = match value {
-        Value::Null => return out.push_str("null"),
+    let (open, close) = match value {
+        Value::Null | Value::Comment(_) => return out.push_str("null"),
         Value::Leaf(leaf) => return json_leaf(leaf, out),
-        Value::List(items) => ('[', ']', items.len()),
-        Value::Map(entries) => ('{', '}', entries.len()),
+        Value::List(_) => ('[', ']'),
+        Value::Map(_) => ('{', '}'),
     };
     out.push(open);
-    for index in 0..count {
-        out.push_str(if index > 0 { ",\n" } else { "\n" });
-        indent(depth + 1, "\t", out);
-        match value {
-            Value::List(items) => write_json(&items[index], depth + 1, out),
-            Value::Map(entries) => {
-                quoted(&entries[index].0, out);
-                out.push_str(": ");
-                write_json(&entries[index].1, depth + 1, out);
+    let mut count = 0;
+    let mut begin = |out: &mut String| {
+        out.push_str(if count > 0 { ",\n" } else { "\n" });
+        count += 1;
+        tabs(depth + 1, out);
+    };
+    match value {
+        Value::List(items) => {
+            for item in items.iter().filter(|item| !item.is_comment()) {
+                begin(out);
+                write_json(item, depth + 1, out);
             }
-            Value::Null | Value::Leaf(_) => {}
         }
+        Value::Map(entries) => {
+            for (key, value) in entries.iter().filter(|(_, value)| !value.is_comment()) {
+                begin(out);
+                quoted(key, out);
+                out.push_str(": ");
+                write_json(value, depth + 1, out);
+            }
+        }
+        Value::Null | Value::Leaf(_) | Value::Comment(_) => {}
     }
     if count > 0 {
         out.push('\n');
-        indent(depth, "\t", out);
+        tabs(depth, out);
     }
     out.push(close);
 }
 
 fn json_leaf(leaf: &Leaf, out: &mut String) {
-    let text = Zeroizing::new(String::from_utf8_lossy(leaf.text.expose()).into_owned());
+    let text = lossy(leaf);
     match leaf.kind {
         LeafKind::Bool => out.push_str(if text.as_str() == "True" { "true" } else { "false" }),
         LeafKind::Int => out.push_str(&text),
         // JSON has no spelling for what is not a number or infinite.
-        LeafKind::Float if text.ends_with(|c: char| c.is_ascii_digit()) => out.push_str(&text),
+        LeafKind::Float if text.ends_with(|c: char| c.is_ascii_digit()) => {
+            out.push_str(&text.parse().map_or_else(|_| text.to_string(), go::float_json));
+        }
         LeafKind::Float | LeafKind::Text | LeafKind::Time | LeafKind::Bytes => quoted(&text, out),
     }
 }
 
-fn write_yaml(value: &Value, depth: usize, out: &mut String) {
-    match value {
-        Value::Null | Value::Leaf(_) => {}
-        Value::List(items) => {
-            for item in items {
-                indent(depth, "    ", out);
-                out.push('-');
-                yaml_item(item, depth, true, out);
-            }
-        }
-        Value::Map(entries) => {
-            for (key, value) in entries {
-                indent(depth, "    ", out);
-                yaml_text(key, depth, false, out);
-                out.push(':');
-                yaml_item(value, depth, false, out);
-            }
-        }
-    }
-}
-
-/// What follows a `-` or a `:`, up to the end of its line or lines.
-fn yaml_item(value: &Value, depth: usize, in_list: bool, out: &mut String) {
-    match value {
-        Value::Null => out.push_str(" null\n"),
-        Value::Leaf(leaf) => {
-            out.push(' ');
-            let text = Zeroizing::new(String::from_utf8_lossy(leaf.text.expose()).into_owned());
-            match leaf.kind {
-                LeafKind::Text | LeafKind::Bytes => yaml_text(&text, depth, true, out),
-                LeafKind::Bool => out.push_str(if text.as_str() == "True" { "true" } else { "false" }),
-                LeafKind::Float if !text.ends_with(|c: char| c.is_ascii_digit()) => {
-                    out.push_str(match text.as_str() {
-                        "NaN" => ".nan",
-                        "-Inf" => "-.inf",
-                        _ => "+.inf",
-                    });
-                }
-                LeafKind::Int | LeafKind::Float | LeafKind::Time => out.push_str(&text),
-            }
-            if !out.ends_with('\n') {
-                out.push('\n');
-            }
-        }
-        Value::List(items) if items.is_empty() => out.push_str(" []\n"),
-        Value::Map(entries) if entries.is_empty() => out.push_str(" {}\n"),
-        // The first key of a mapping in a list stands behind the dash.
-        Value::Map(entries) if in_list => {
-            for (index, (key, value)) in entries.iter().enumerate() {
-                if index == 0 {
-                    out.push_str("   ");
-                } else {
-                    indent(depth + 1, "    ", out);
-                }
-                yaml_text(key, depth + 1, false, out);
-                out.push(':');
-                yaml_item(value, depth + 1, false, out);
-            }
-        }
-        Value::List(_) | Value::Map(_) => {
-            out.push('\n');
-            write_yaml(value, depth + 1, out);
-        }
-    }
-}
-
-/// A text in the simplest style that reads back as the same text.
-fn yaml_text(text: &str, depth: usize, block: bool, out: &mut String) {
-    let reads_as_text = matches!(go::read(text, Style::Plain, None), Ok(go::Scalar::Leaf(LeafKind::Text, _)));
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '@' | '+' | '=' | ' ');
-    let edges =
-        text.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '/') && !text.ends_with(' ');
-    let old_word = ["y", "n", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word));
-    if reads_as_text && edges && !old_word && text.chars().all(plain) {
-        return out.push_str(text);
-    }
-    let lines = block && text.contains('\n') && !text.starts_with([' ', '\n', '\t']);
-    if lines && !text.chars().any(|c| c != '\n' && escaped(c)) {
-        let trailing = text.len() - text.trim_end_matches('\n').len();
-        out.push_str(match trailing {
-            0 => "|-\n",
-            1 => "|\n",
-            _ => "|+\n",
-        });
-        for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
-            if !line.is_empty() {
-                indent(depth + 1, "    ", out);
-                out.push_str(line);
-            }
-            out.push('\n');
-        }
-        return;
-    }
-    quoted(text, out);
-}
-
-/// Whether a character is written by its number: it would break a line, a reader, or what a person sees.
-fn escaped(c: char) -> bool {
-    let breaks = matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}');
-    let reorders = matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || breaks || reorders
-}
-
-/// In double quotes, with escapes that JSON and YAML share.
-fn quoted(text: &str, out: &mut String) {
+/// A string as Go's JSON writer spells it, with its escapes against HTML.
+pub(super) fn quoted(text: &str, out: &mut String) {
     const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     out.push('"');
     for c in text.chars() {
@@ -209,7 +147,9 @@ fn quoted(text: &str, out: &mut String) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if escaped(c) => {
+            '\u{8}' => out.push_str("\\b"),
+            '\u{C}' => out.push_str("\\f"),
+            '\0'..='\u{1F}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
                 out.push_str("\\u");
                 for shift in [12, 8, 4, 0] {
                     // INVARIANT: four bits are below 16, the number of digits.
@@ -222,8 +162,82 @@ fn quoted(text: &str, out: &mut String) {
     out.push('"');
 }
 
-fn indent(depth: usize, unit: &str, out: &mut String) {
-    for _ in 0..depth {
-        out.push_str(unit);
+fn tabs(depth: usize, out: &mut String) {
+    out.extend(std::iter::repeat_n('\t', depth));
+}
+
+/// A single value as the flat stores write one. Go names the types that they do not know.
+fn flat(leaf: &Leaf) -> Zeroizing<String> {
+    let text = lossy(leaf);
+    match leaf.kind {
+        LeafKind::Bool => Zeroizing::new(if text.as_str() == "True" { "true" } else { "false" }.to_owned()),
+        LeafKind::Text | LeafKind::Int | LeafKind::Float | LeafKind::Time | LeafKind::Bytes => text,
     }
+}
+
+fn write_dotenv(document: &Value, out: &mut String) -> Result<(), SopsError> {
+    let Value::Map(entries) = document else { return Ok(()) };
+    for (key, value) in entries {
+        match value {
+            Value::Comment(text) => {
+                out.push('#');
+                out.push_str(text);
+            }
+            Value::Leaf(leaf) => {
+                out.push_str(key);
+                out.push('=');
+                for (index, line) in flat(leaf).split('\n').enumerate() {
+                    out.push_str(if index > 0 { "\\n" } else { "" });
+                    out.push_str(line);
+                }
+            }
+            Value::Null => {
+                out.push_str(key);
+                out.push('=');
+            }
+            Value::List(_) | Value::Map(_) => {
+                return Err(SopsError::Unwritable("a dotenv file holds no lists and no mappings"));
+            }
+        }
+        out.push('\n');
+    }
+    Ok(())
+}
+
+fn write_ini(document: &Value, out: &mut String) -> Result<(), SopsError> {
+    const WRONG: SopsError = SopsError::Unwritable("an INI file holds sections of single values only");
+    let Value::Map(sections) = document else { return Ok(()) };
+    let mut texts = Vec::new();
+    for (name, section) in sections {
+        let entries = match section {
+            Value::Map(entries) => entries,
+            Value::Comment(_) => continue,
+            Value::Null | Value::Leaf(_) | Value::List(_) => return Err(WRONG),
+        };
+        let (mut comment, mut keys) = (None, Vec::<(&str, Option<&str>, Zeroizing<String>)>::new());
+        for (index, (key, value)) in entries.iter().enumerate() {
+            match value {
+                Value::Comment(text) if index == 0 => comment = Some(text.as_str()),
+                Value::Comment(text) => {
+                    if let Some(last) = keys.last_mut() {
+                        last.1 = Some(text.as_str());
+                    }
+                }
+                Value::Leaf(leaf) => keys.push((key, None, flat(leaf))),
+                Value::Null => keys.push((key, None, Zeroizing::new(String::new()))),
+                Value::List(_) | Value::Map(_) => return Err(WRONG),
+            }
+        }
+        texts.push((name.as_str(), comment, keys));
+    }
+    let written: Vec<store::ini::Written<'_>> = texts
+        .iter()
+        .map(|(name, comment, keys)| store::ini::Written {
+            name,
+            comment: *comment,
+            keys: keys.iter().map(|(key, comment, value)| (*key, *comment, value.as_str())).collect(),
+        })
+        .collect();
+    store::ini::write(&written, out);
+    Ok(())
 }

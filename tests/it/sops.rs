@@ -13,11 +13,11 @@ fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sops-vectors/vectors")
 }
 
-fn key_file(name: &str) -> PathBuf {
+pub(crate) fn key_file(name: &str) -> PathBuf {
     vectors().join("keys").join(name)
 }
 
-fn identity(name: &str) -> Identity {
+pub(crate) fn identity(name: &str) -> Identity {
     let text = std::fs::read_to_string(key_file(&format!("{name}.agekey"))).unwrap();
     sops::parse_identities(&text).unwrap().remove(0)
 }
@@ -27,7 +27,11 @@ fn ssh() -> Identity {
 }
 
 /// Runs sops away from anybody's own keys and settings.
-fn run_sops(arguments: &[&str], variables: &[(&str, &str)], input: &[u8]) -> std::io::Result<Output> {
+pub(crate) fn run_sops(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    input: &[u8],
+) -> std::io::Result<Output> {
     let home = tempfile::tempdir()?;
     let mut command = Command::new("sops");
     command.args(arguments).current_dir(home.path()).env("HOME", home.path());
@@ -48,7 +52,7 @@ fn run_sops(arguments: &[&str], variables: &[(&str, &str)], input: &[u8]) -> std
 }
 
 /// Whether sops is here. It has to be, unless tests run offline.
-fn have_sops() -> bool {
+pub(crate) fn have_sops() -> bool {
     if run_sops(&["--version"], &[], b"").is_ok_and(|output| output.status.success()) {
         return true;
     }

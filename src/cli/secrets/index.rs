@@ -21,6 +21,9 @@ pub enum IndexError {
     /// There is no such version.
     #[error("`{0}` has no version `{1}`")]
     NoVersion(SecretName, VersionId),
+    /// Only a pending version can be made current.
+    #[error("`{1}` of `{0}` is {2}: only a pending version can be made current")]
+    NotPending(SecretName, VersionId, String),
     /// The file's layout leaves no place for a splice, or does not say what it should afterwards.
     #[error("the file cannot be edited in its present layout: change it by hand ({0})")]
     Layout(&'static str),
@@ -33,6 +36,10 @@ pub struct Listed {
     pub name: String,
     /// Its owner, if it is not the tenant's.
     pub owner: Option<String>,
+    /// How often it should be rotated, as written.
+    pub rotate_every: Option<String>,
+    /// `false` where the index lets the redactor leave it alone.
+    pub redact: bool,
     /// Its versions in written order.
     pub versions: Vec<ListedVersion>,
 }
@@ -74,7 +81,13 @@ pub fn read(text: &str) -> Result<Vec<Listed>, IndexError> {
                 id,
             }
         });
-        Listed { versions: versions.collect(), owner: field(secret, "owner"), name }
+        Listed {
+            versions: versions.collect(),
+            owner: field(secret, "owner"),
+            rotate_every: field(secret, "rotate_every"),
+            redact: field(secret, "redact").is_none_or(|redact| !redact.eq_ignore_ascii_case("false")),
+            name,
+        }
     });
     Ok(listed.collect())
 }
@@ -94,7 +107,72 @@ pub fn next_version(listed: &[Listed], name: &SecretName) -> String {
     format!("v{}", highest.unwrap_or(0).saturating_add(1))
 }
 
-/// Adds a version as the current one, before the others; what was current becomes previous.
+/// What a new or promoted version does to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It waits: given out only to who asks for it by id.
+    Pending,
+    /// It is the current one. What was current is previous, accepted until this time if one is given.
+    Current {
+        /// The end of the previous version.
+        until: Option<Timestamp>,
+    },
+    /// It is the current one. What was current is revoked.
+    InPlaceOfRevoked,
+}
+
+impl Arrival {
+    fn state(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Current { .. } | Self::InPlaceOfRevoked => "current",
+        }
+    }
+
+    /// Changes what is current now.
+    fn displace(self, text: &str, items: &[Node], edits: &mut Edits) {
+        let current = items.iter().filter(|item| is_state(item, "current"));
+        for item in current {
+            let Some(state) = item.get("state") else { continue };
+            match self {
+                Self::Pending => {}
+                Self::InPlaceOfRevoked => edits.push((range(state), "revoked".to_owned())),
+                Self::Current { until: None } => edits.push((range(state), "previous".to_owned())),
+                Self::Current { until: Some(until) } => {
+                    edits.push((range(state), "previous".to_owned()));
+                    match item.get("accept_until") {
+                        Some(known) => edits.push((range(known), until.to_string())),
+                        None if is_flow(text, item) => {
+                            let end = state.span.end.offset;
+                            edits.push((end..end, format!(", accept_until: {until}")));
+                        }
+                        None => {
+                            let key = entry(item, "state").map_or(state, |(key, _)| key);
+                            let end = line_end(text, state.span.end.offset);
+                            edits.push((end..end, format!("\n{}accept_until: {until}", indent_of(key))));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+type Edits = Vec<(Range<usize>, String)>;
+
+fn is_state(item: &Node, state: &str) -> bool {
+    item.get("state").and_then(Node::scalar) == Some(state)
+}
+
+fn is_flow(text: &str, node: &Node) -> bool {
+    text[node.span.start.offset..].starts_with('{')
+}
+
+fn line_end(text: &str, from: usize) -> usize {
+    text[from..].find('\n').map_or(text.len(), |at| from + at)
+}
+
+/// Adds a version before the others.
 ///
 /// # Errors
 /// The version is there; or the text cannot be spliced.
@@ -103,8 +181,10 @@ pub fn add_version(
     name: &SecretName,
     version: &VersionId,
     created: Timestamp,
+    arrival: Arrival,
 ) -> Result<String, IndexError> {
-    let item = format!("{{ id: {}, state: current, created: {created} }}", written(version.as_str()));
+    let state = arrival.state();
+    let item = format!("{{ id: {}, state: {state}, created: {created} }}", written(version.as_str()));
     let own = |indent: &str| {
         format!("{indent}{}:\n{indent}  versions:\n{indent}    - {item}\n", written(name.as_str()))
     };
@@ -118,10 +198,7 @@ pub fn add_version(
         if items.iter().any(|known| known.get("id").and_then(Node::scalar) == Some(version.as_str())) {
             return Err(IndexError::Exists(name.clone(), version.clone()));
         }
-        let states = items.iter().filter_map(|known| known.get("state"));
-        for state in states.filter(|state| state.scalar() == Some("current")) {
-            edits.push((range(state), "previous".to_owned()));
-        }
+        arrival.displace(text, items, &mut edits);
         edits.push(first_item(text, versions, &item)?);
     } else if let Some((key, secret)) = secret {
         let indent = indent_of(key);
@@ -139,16 +216,53 @@ pub fn add_version(
     } else {
         return Err(IndexError::Layout("its top is not a mapping in block style"));
     }
-    let changed = splice(text, edits);
+    checked(splice(text, edits), name, version, arrival)
+}
+
+/// Makes a pending version the current one.
+///
+/// # Errors
+/// There is no such version, or it is not pending; or the text cannot be spliced.
+pub fn promote(
+    text: &str,
+    name: &SecretName,
+    version: &VersionId,
+    arrival: Arrival,
+) -> Result<String, IndexError> {
+    let root = root(text)?;
+    let secret = root.as_ref().and_then(|root| root.get("secrets")).and_then(|all| all.get(name.as_str()));
+    let secret = secret.ok_or_else(|| IndexError::NoSecret(name.clone()))?;
+    let items = secret.get("versions").and_then(Node::as_sequence).unwrap_or_default();
+    let found = items.iter().find(|known| known.get("id").and_then(Node::scalar) == Some(version.as_str()));
+    let found = found.ok_or_else(|| IndexError::NoVersion(name.clone(), version.clone()))?;
+    let state = found.get("state").ok_or(IndexError::Layout("the version has no `state`"))?;
+    if state.scalar() != Some("pending") {
+        let state = state.scalar().unwrap_or_default().to_owned();
+        return Err(IndexError::NotPending(name.clone(), version.clone(), state));
+    }
+    let mut edits = vec![(range(state), "current".to_owned())];
+    arrival.displace(text, items, &mut edits);
+    checked(splice(text, edits), name, version, arrival)
+}
+
+/// What was written is read again: a layout that was misjudged is told, not saved.
+fn checked(
+    changed: String,
+    name: &SecretName,
+    version: &VersionId,
+    arrival: Arrival,
+) -> Result<String, IndexError> {
     let after = read(&changed)?;
     let secret = after.iter().find(|secret| secret.name == name.as_str());
-    let current: Vec<&str> = secret
-        .into_iter()
-        .flat_map(|secret| &secret.versions)
-        .filter(|version| version.state == "current")
-        .map(|version| version.id.as_str())
-        .collect();
-    if current == [version.as_str()] { Ok(changed) } else { Err(IndexError::Layout("its versions")) }
+    let versions = || secret.into_iter().flat_map(|secret| &secret.versions);
+    let ours = versions().find(|known| known.id == version.as_str());
+    let current = versions().filter(|known| known.state == "current").count();
+    let placed = ours.is_some_and(|known| known.state == arrival.state());
+    if placed && (current == 1 || arrival == Arrival::Pending) {
+        Ok(changed)
+    } else {
+        Err(IndexError::Layout("its versions"))
+    }
 }
 
 /// Marks a version revoked; `None` if it is already.
@@ -215,6 +329,23 @@ pub fn add_recipient(text: &str, recipient: &Recipient) -> Result<Option<String>
     if done { Ok(Some(changed)) } else { Err(IndexError::Layout("`secrets.recipients`")) }
 }
 
+/// Puts a recipient in the place of another; `None` where that does not stand.
+///
+/// # Errors
+/// The text is no YAML.
+pub fn replace_recipient(text: &str, old: &Recipient, new: &Recipient) -> Result<Option<String>, IndexError> {
+    let root = root(text)?;
+    let list =
+        root.as_ref().and_then(|root| root.get("secrets")).and_then(|secrets| secrets.get("recipients"));
+    let items = list.and_then(Node::as_sequence).unwrap_or_default();
+    let Some(item) =
+        items.iter().find(|item| item.scalar().and_then(|text| text.parse().ok()).as_ref() == Some(old))
+    else {
+        return Ok(None);
+    };
+    Ok(Some(splice(text, vec![(range(item), new.to_string())])))
+}
+
 /// The texts of `secrets.recipients` in a `tenant.yaml`.
 ///
 /// # Errors
@@ -225,6 +356,13 @@ pub fn recipients(text: &str) -> Result<Vec<String>, IndexError> {
         root.as_ref().and_then(|root| root.get("secrets")).and_then(|secrets| secrets.get("recipients"));
     let items = list.and_then(Node::as_sequence).unwrap_or_default();
     Ok(items.iter().filter_map(Node::scalar).map(str::to_owned).collect())
+}
+
+/// The owner that a `tenant.yaml` names.
+#[must_use]
+pub fn owner(text: &str) -> Option<String> {
+    let root = root(text).ok()??;
+    root.get("owner").and_then(Node::scalar).map(str::to_owned)
 }
 
 fn root(text: &str) -> Result<Option<Node>, IndexError> {
@@ -308,7 +446,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
     fn add(text: &str, name: &str, version: &str) -> Result<String, IndexError> {
-        add_version(text, &name.parse().unwrap(), &version.parse().unwrap(), NOW)
+        let arrival = Arrival::Current { until: None };
+        add_version(text, &name.parse().unwrap(), &version.parse().unwrap(), NOW, arrival)
     }
 
     #[track_caller]
@@ -382,6 +521,65 @@ mod tests {
         ] {
             assert!(add(text, "token", "v1").is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_current_ends_as_it_is_told() {
+        let name = "token".parse().unwrap();
+        let (v2, until) = ("v2".parse().unwrap(), Arrival::Current { until: Some(NOW) });
+        let check = |text: &str, arrival: Arrival, want: &str| {
+            assert_eq!(add_version(text, &name, &v2, NOW, arrival).as_deref(), Ok(want), "{text}");
+        };
+        let flow = "secrets:\n  token:\n    versions:\n      - { id: v1, state: current, created: x } # c\n";
+        let item =
+            |state: &str| format!("- {{ id: v2, state: {state}, created: 2026-11-18T11:06:40Z }}\n      ");
+        let head = "secrets:\n  token:\n    versions:\n      ";
+        check(
+            flow,
+            until,
+            &format!(
+                "{head}{}- {{ id: v1, state: previous, accept_until: 2026-11-18T11:06:40Z, created: x }} # c\n",
+                item("current")
+            ),
+        );
+        check(
+            flow,
+            Arrival::InPlaceOfRevoked,
+            &format!("{head}{}- {{ id: v1, state: revoked, created: x }} # c\n", item("current")),
+        );
+        check(
+            flow,
+            Arrival::Pending,
+            &format!("{head}{}- {{ id: v1, state: current, created: x }} # c\n", item("pending")),
+        );
+        let block = "secrets:\n  token:\n    versions:\n      - id: v1\n        state: current # now\n        created: x\n";
+        check(
+            block,
+            until,
+            &format!(
+                "{head}{}- id: v1\n        state: previous # now\n        accept_until: 2026-11-18T11:06:40Z\n        created: x\n",
+                item("current")
+            ),
+        );
+        let twice = flow.replace("created: x", "accept_until: x");
+        check(
+            &twice,
+            until,
+            &format!(
+                "{head}{}- {{ id: v1, state: previous, accept_until: 2026-11-18T11:06:40Z }} # c\n",
+                item("current")
+            ),
+        );
+        let pending = add_version(flow, &name, &v2, NOW, Arrival::Pending).unwrap();
+        let promoted = promote(&pending, &name, &v2, until).unwrap();
+        assert!(
+            promoted.contains("{ id: v2, state: current")
+                && promoted.contains("{ id: v1, state: previous, accept_until")
+        );
+        assert_eq!(
+            promote(&promoted, &name, &v2, until).unwrap_err().to_string(),
+            "`v2` of `token` is current: only a pending version can be made current"
+        );
     }
 
     #[test]

@@ -111,7 +111,13 @@ impl WorkTree {
     pub(super) fn recipients(&self, tenant: &TenantId) -> Result<Vec<Recipient>, Told> {
         let file = format!("tenants/{tenant}/tenant.yaml");
         let text = self.read(&file)?.unwrap_or_default();
-        let own = index::recipients(&text).map_err(|error| format!("`{file}`: {error}"))?;
+        self.recipients_with(tenant, &text)
+    }
+
+    /// The same, were this the text of `tenant.yaml`.
+    pub(super) fn recipients_with(&self, tenant: &TenantId, text: &str) -> Result<Vec<Recipient>, Told> {
+        let file = format!("tenants/{tenant}/tenant.yaml");
+        let own = index::recipients(text).map_err(|error| format!("`{file}`: {error}"))?;
         let settings = self.read("tenantry.toml")?.unwrap_or_default();
         let settings: toml::Table = settings
             .parse()

@@ -264,9 +264,9 @@ fn unreadable(path: &str, error: &SopsError) -> crate::domain::Diagnostic {
         SopsError::NoMetadata => rules::NOT_ENCRYPTED
             .at(path, None, "the file is not encrypted")
             .help("take its values for leaked; `tenantry secrets set` writes an encrypted file"),
-        SopsError::Store(store) => rules::NOT_SUPPORTED
-            .at(path, None, format!("a SOPS file of the {store} store is not supported yet"))
-            .help("write it as YAML"),
+        SopsError::Text { store, line, reason } => rules::BAD_METADATA
+            .at(path, None, format!("this is no readable {store} file: line {line}: {reason}"))
+            .help("write the file again with `tenantry secrets set` or sops"),
         SopsError::Metadata { .. }
         | SopsError::Shape { .. }
         | SopsError::NoDataKey(_)
