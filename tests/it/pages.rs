@@ -7,6 +7,7 @@ const PAGES: &[&str] = &[
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "docs/local-run.md",
+    "docs/secrets.md",
     "example-repo/README.md",
     "tests/keys/README.md",
     "tests/sops-vectors/README.md",

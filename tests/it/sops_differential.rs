@@ -408,6 +408,20 @@ fn encrypt(plain: &[u8], format: Format, options: &[&str]) -> Result<Vec<u8>, St
     }
 }
 
+/// Some rules have no option.
+fn encrypt_by_rule(plain: &[u8], format: Format, rule: &str) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("settings.yaml");
+    let rules = format!("creation_rules: [{{age: {}, {rule}}}]\n", identity("acme").recipient());
+    std::fs::write(&settings, rules).unwrap();
+    let (settings, word) = (settings.display().to_string(), format.as_str());
+    let arguments =
+        ["--config", &settings, "encrypt", "--input-type", word, "--output-type", word, "/dev/stdin"];
+    let output = run_sops(&arguments, &[], plain).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// What sops prints, or its exit code.
 fn sops_decrypts(file: &[u8], from: Format, to: Format) -> Result<Vec<u8>, i32> {
     sops_decrypts_with("acme", file, from, to)
@@ -564,26 +578,27 @@ fn selection_rules_hold_in_every_store() {
             ["--unencrypted-regex", "^(host|port)$"],
             ["--encrypted-suffix", "_key"],
             ["--unencrypted-suffix", "_plain"],
-            ["--encrypted-comment-regex", "c"],
-            ["--unencrypted-comment-regex", "^never$"],
         ] {
             assert!(check(text, format, &options), "{format} {options:?}");
         }
-        // The MAC over encrypted values only has no option: it comes from a file like `.sops.yaml`.
-        let directory = tempfile::tempdir().unwrap();
-        let settings = directory.path().join("settings.yaml");
-        let rule = "encrypted_regex: '^(data|pw_.*)$', mac_only_encrypted: true";
-        let rules = format!("creation_rules: [{{age: {}, {rule}}}]\n", identity("acme").recipient());
-        std::fs::write(&settings, rules).unwrap();
-        let (settings, word) = (settings.display().to_string(), format.as_str());
-        let arguments =
-            ["--config", &settings, "encrypt", "--input-type", word, "--output-type", word, "/dev/stdin"];
-        let output = run_sops(&arguments, &[], text.as_bytes()).unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let theirs = sops_decrypts(&output.stdout, format, format).unwrap();
-        let ours = sops::open_as(&output.stdout, format, &keys()).unwrap();
-        let printed = sops::print(&ours.documents, format).unwrap();
-        assert_eq!(String::from_utf8_lossy(&printed), String::from_utf8_lossy(&theirs), "{format}");
+        // These have no option: they come from a file like `.sops.yaml`.
+        for rule in [
+            "encrypted_regex: '^(data|pw_.*)$', mac_only_encrypted: true",
+            "encrypted_comment_regex: c",
+            "encrypted_comment_regex: c, mac_only_encrypted: true",
+            "unencrypted_comment_regex: '^ ?c$'",
+        ] {
+            let encrypted = encrypt_by_rule(text.as_bytes(), format, rule);
+            let theirs = sops_decrypts(&encrypted, format, format).unwrap();
+            let ours = sops::open_as(&encrypted, format, &keys());
+            let ours = ours.unwrap_or_else(|error| panic!("{format} {rule}: {error}"));
+            let printed = sops::print(&ours.documents, format).unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&printed),
+                String::from_utf8_lossy(&theirs),
+                "{format} {rule}"
+            );
+        }
     }
 }
 
@@ -658,10 +673,9 @@ fn comment_rules_are_kept_by_an_edit() {
         return;
     }
     let plain = "a: 1\n# enc\nb: two\nc:\n    # enc\n    - x\n    - y\n";
-    for (option, pattern) in
-        [("--encrypted-comment-regex", "^ ?enc"), ("--unencrypted-comment-regex", "^ ?enc")]
-    {
-        let encrypted = encrypt(plain.as_bytes(), Format::Yaml, &[option, pattern]).unwrap();
+    for option in ["encrypted_comment_regex", "unencrypted_comment_regex"] {
+        let rule = format!("{option}: '^ ?enc$'");
+        let encrypted = encrypt_by_rule(plain.as_bytes(), Format::Yaml, &rule);
         let file = Editable::open(&encrypted, Format::Yaml, &keys()).unwrap();
         let now = Timestamp::from_millis(1_795_000_000_000);
         let edited = format!("{plain}d: 4\n# enc\ne: {{f: five}}\n");
@@ -670,11 +684,7 @@ fn comment_rules_are_kept_by_an_edit() {
         assert!(theirs.is_ok(), "{option} {theirs:?}\n{changed}");
         let plain_d = changed.lines().any(|line| line == "d: 4");
         let plain_f = changed.contains("f: five");
-        assert_eq!(
-            (plain_d, plain_f),
-            (option.starts_with("--enc"), option.starts_with("--un")),
-            "{changed}"
-        );
+        assert_eq!((plain_d, plain_f), (option.starts_with("enc"), option.starts_with("un")), "{changed}");
     }
 }
 

@@ -33,8 +33,7 @@ pub fn unflatten(
     let whole = *whole;
     let mut root = BTreeMap::new();
     for (key, value, span) in fields {
-        let wrong =
-            |reason| SopsError::Text { store, line: usize::try_from(span.start.line).unwrap_or(0), reason };
+        let wrong = |reason| SopsError::Text { store, line: span.start.line, reason };
         let steps = steps(&key).ok_or_else(|| wrong("a metadata key is malformed"))?;
         place(&mut root, &steps, scalar(value.replace("\\n", "\n"), span))
             .ok_or_else(|| wrong("a metadata key contradicts another"))?;

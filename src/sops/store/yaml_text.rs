@@ -284,7 +284,7 @@ fn text(text: &str, indent: usize, block: bool, out: &mut String) {
 fn literal(text: &str, indent: usize, out: &mut String) {
     out.push('|');
     if text.starts_with(' ') || text.starts_with(is_break) {
-        out.push_str("4");
+        out.push('4');
     }
     let body = text.trim_end_matches('\n');
     match text.len() - body.len() {
@@ -304,6 +304,8 @@ fn literal(text: &str, indent: usize, out: &mut String) {
 
 /// A text in double quotes, on one line.
 pub fn double(text: &str, out: &mut String) {
+    // sops's writer escapes every character of a text that begins with a byte order mark.
+    let all = text.starts_with('\u{FEFF}');
     out.push('"');
     for c in text.chars() {
         match c {
@@ -319,10 +321,10 @@ pub fn double(text: &str, out: &mut String) {
             '\r' => out.push_str("\\r"),
             '\u{1B}' => out.push_str("\\e"),
             '\u{85}' => out.push_str("\\N"),
-            '\u{A0}' => out.push('\u{A0}'),
+            '\u{A0}' if all => out.push_str("\\_"),
             '\u{2028}' => out.push_str("\\L"),
             '\u{2029}' => out.push_str("\\P"),
-            c if is_printable(c) && !reorders(c) => out.push(c),
+            c if is_printable(c) && !reorders(c) && !all => out.push(c),
             c => {
                 let number = u32::from(c);
                 let (sign, digits) = match number {
