@@ -24,7 +24,6 @@ mod secrets_commands;
 mod secrets_page;
 mod sharing;
 mod sops;
-mod sops;
 mod sops_differential;
 mod steering;
 mod tour;
