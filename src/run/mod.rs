@@ -15,7 +15,7 @@ mod scope;
 mod state;
 mod time;
 
-pub use alone::{AloneError, alone};
+pub use alone::{AloneError, GivenOutputs, alone};
 pub use machine::{LOST_LEASES_MAX, advance};
 pub use pin::{Ask, INPUTS_BYTES_MAX, PinError, input_problem, pin, repeat};
 pub use reach::narrowed;

@@ -380,6 +380,19 @@ fn an_invalid_tenant_starts_nothing_and_anothers_mistake_does_not_matter() {
 }
 
 #[test]
+fn warnings_of_the_workflow_are_shown_and_others_counted() {
+    if !can_sandbox() {
+        return;
+    }
+    let desk = Desk::with("on: { schedule: \"30 2 * * *\" }\nscript: echo on\n");
+    desk.write("tenants/acme/tenant.yaml", "owner: bob\ntimezone: Europe/Berlin\n");
+    desk.write("tenants/acme/workflows/other.yaml", "on: { schedule: \"30 2 * * *\" }\nscript: echo on\n");
+    let ran = desk.run(&["acme/try"], &[]);
+    let ran = ran.ends(0, &["warning[W", "workflows/try.yaml:1", "note: 1 warning beside this workflow"]);
+    ran.keeps_quiet_about("other.yaml");
+}
+
+#[test]
 fn a_step_runs_alone() {
     if !can_sandbox() {
         return;
@@ -389,7 +402,19 @@ fn a_step_runs_alone() {
     ran.ends(0, &["customers | 4 customers", "success"]).keeps_quiet_about("revenue");
     // Only what the step declares is opened: the others' secrets are not asked for.
     let ran = desk.run(&["acme/orders-import", "--step", "publish"], &[]);
-    ran.ends(3, &["`steps.fetch.outputs.rows`", "`steps.revenue.outputs.cents`"]);
+    ran.ends(3, &["`--output fetch.rows=VALUE`", "`--output revenue.cents=VALUE`"]);
+    let mut args = vec!["acme/orders-import", "--step", "publish"];
+    for output in ["fetch.rows=3", "customers.customers=2", "revenue.cents=12345"] {
+        args.extend(["--output", output]);
+    }
+    let ran = desk.run(&args, &[]);
+    ran.ends(0, &["publish   | 3 orders of 2 customers, 123.45 EUR", "given, not run"])
+        .keeps_quiet_about("fetch |");
+    args[4] = "fetch.rows=few";
+    desk.run(&args, &[]).ends(3, &["output `fetch.rows` is not of type int"]);
+    args[4] = "fetch.raws=3";
+    desk.run(&args, &[]).ends(3, &["unknown output `fetch.raws`", "`fetch.rows`"]);
+    desk.run(&["acme/orders-import", "--output", "fetch.rows=3"], &[]).ends(2, &["--step"]);
     desk.run(&["finance/trial-balance", "--step", "on_failure"], &[]).ends(0, &["on_failure | "]);
 }
 

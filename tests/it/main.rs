@@ -29,3 +29,4 @@ mod steering;
 mod tour;
 mod validate;
 mod workbench;
+mod workflow_pages;

@@ -8,6 +8,7 @@ const PAGES: &[&str] = &[
     "CONTRIBUTING.md",
     "docs/local-run.md",
     "docs/secrets.md",
+    "docs/workflows.md",
     "example-repo/README.md",
     "tests/keys/README.md",
     "tests/sops-vectors/README.md",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::desired::written::nearest;
-use crate::domain::{FieldName, Input, ValueType, Workflow};
-use crate::run::input_problem;
+use crate::domain::{FieldName, Input, StepId, ValueType, Workflow};
+use crate::run::{GivenOutputs, input_problem};
 
 /// Reads what is given; names everything that is wrong at once, each with its cure. No message holds a value, which may
 /// be sensitive.
@@ -43,6 +43,36 @@ pub(super) fn read(
         problems.push(format!("input `{name}`{what} is required: give it by {}", example(name, declared)));
     }
     if problems.is_empty() { Ok(inputs) } else { Err(problems) }
+}
+
+/// Reads `--output STEP.NAME=VALUE` by the types that the steps declare.
+///
+/// # Errors
+/// A sentence each: a step or output that there is not, or a value of another type.
+pub(super) fn outputs(
+    given: &[(StepId, FieldName, String)],
+    workflow: &Workflow,
+) -> Result<GivenOutputs, Vec<String>> {
+    let mut outputs = GivenOutputs::new();
+    let mut problems = Vec::new();
+    for (id, name, text) in given {
+        let declared = workflow.step(id).map(|step| &step.outputs);
+        let Some(value_type) = declared.and_then(|outputs| outputs.get(name)) else {
+            let known: Vec<_> = workflow
+                .steps
+                .iter()
+                .flat_map(|step| step.outputs.keys().map(|name| format!("`{}.{name}`", step.id)))
+                .collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            problems.push(format!("unknown output `{id}.{name}`: the steps declare {known}"));
+            continue;
+        };
+        match typed(*value_type, text).filter(|value| value_type.admits(value)) {
+            Some(value) => drop(outputs.entry(id.clone()).or_default().insert(name.clone(), value)),
+            None => problems.push(format!("output `{id}.{name}` is not of type {}", word(*value_type))),
+        }
+    }
+    if problems.is_empty() { Ok(outputs) } else { Err(problems) }
 }
 
 fn unknown(name: &FieldName, workflow: &Workflow) -> String {

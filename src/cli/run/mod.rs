@@ -42,9 +42,12 @@ pub struct RunArgs {
     /// An input; lists and maps are written as JSON. May be given several times
     #[arg(long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     inputs: Vec<(FieldName, String)>,
-    /// Runs this step alone; it must not read what other steps give
+    /// Runs this step alone; what it reads of other steps is given by `--output`
     #[arg(long, value_name = "S")]
     step: Option<StepId>,
+    /// With `--step`: an output of another step, in place of running that. May be given several times
+    #[arg(long = "output", value_name = "STEP.NAME=VALUE", value_parser = output, requires = "step")]
+    outputs: Vec<(StepId, FieldName, String)>,
     /// Takes values from this dotenv file in place of the secrets, and opens none
     #[arg(long, value_name = "FILE")]
     secrets_file: Option<PathBuf>,
@@ -59,6 +62,14 @@ fn pair(text: &str) -> Result<(FieldName, String), String> {
     let (name, value) = text.split_once('=').ok_or("an input is written NAME=VALUE")?;
     let name = name.parse().map_err(|error| format!("the input's name: {error}"))?;
     Ok((name, value.to_owned()))
+}
+
+fn output(text: &str) -> Result<(StepId, FieldName, String), String> {
+    let parts = text.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
+    let ((step, name), value) = parts.ok_or("an output is written STEP.NAME=VALUE")?;
+    let step = step.parse().map_err(|error| format!("the step: {error}"))?;
+    let name = name.parse().map_err(|error| format!("the output's name: {error}"))?;
+    Ok((step, name, value.to_owned()))
 }
 
 /// How long files must be quiet before they are read again.

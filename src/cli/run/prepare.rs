@@ -10,11 +10,11 @@ use crate::app::{self, LocalAsk};
 use crate::desired::written::nearest;
 use crate::desired::{self, report};
 use crate::domain::{
-    Actor, ChangeKeys, CommitId, DesiredState, Listing, RunId, RunPins, SecretName, Severity, TenantState,
-    Trigger, TriggerKind, Workflow, WorkflowId, digest_of,
+    Actor, ChangeKeys, CommitId, DesiredState, Diagnostic, Listing, RunId, RunPins, SecretName, Severity,
+    TenantState, Trigger, TriggerKind, Workflow, WorkflowId, digest_of,
 };
 use crate::record::redactable;
-use crate::run::{self, Ask};
+use crate::run::{self, Ask, GivenOutputs};
 use crate::secrets::{AtHand, Sealed, StandIns, UserIdentities, VaultError};
 use crate::sops::SopsError;
 use crate::source::{LocalRepository, Snapshot};
@@ -69,7 +69,7 @@ pub(super) fn prepare(args: &RunArgs) -> Result<Prepared, Ending> {
     let DesiredState { tenant, revision, keys, mut state } = read(args, &snapshot, &listing)?;
     let id = workflow_of(&state, &args.workflow.workflow)?.id.clone();
     lift_pauses(&mut state, &id);
-    let pins = pins(args, &state, &keys, &revision.commit, &id)?;
+    let (pins, given) = pins(args, &state, &keys, &revision.commit, &id)?;
     let at_hand = secrets_at_hand(args, &pins.workflow, &state, &snapshot)?;
     let work_tree = described(&repository, &revision.commit, &listing, &keys);
     let stand_ins = matches!(at_hand, AtHand::StandIns(_));
@@ -81,6 +81,7 @@ pub(super) fn prepare(args: &RunArgs) -> Result<Prepared, Ending> {
         pins,
         contents: Arc::new(Mutex::new(snapshot)),
         vault: Arc::new(at_hand),
+        given,
     };
     Ok(Prepared { ask, work_tree, stand_ins })
 }
@@ -111,10 +112,17 @@ fn read(args: &RunArgs, snapshot: &Snapshot, listing: &Listing) -> Result<Desire
     }
     report::sort(&mut found);
     found.dedup();
+    let elsewhere = if desired.is_some() { take_warnings_elsewhere(&mut found, args) } else { 0 };
     let text = |path: &str| texts.get(path).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
     let shown = report::human(&found, &text, true);
     if !shown.is_empty() {
         anstream::eprintln!("{}", shown.trim_end_matches('\n'));
+    }
+    if elsewhere > 0 {
+        let s = if elsewhere == 1 { "" } else { "s" };
+        anstream::eprintln!(
+            "note: {elsewhere} warning{s} beside this workflow: `tenantry validate --tenant {tenant}` shows them"
+        );
     }
     desired.ok_or_else(|| {
         let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
@@ -122,6 +130,15 @@ fn read(args: &RunArgs, snapshot: &Snapshot, listing: &Listing) -> Result<Desire
         anstream::eprintln!("not started: {errors} error{s} in the files of `{tenant}` or of the platform");
         Ending::Quiet(3)
     })
+}
+
+/// Warnings about other files than the workflow's are counted only, so that they do not hide what is run; an error is
+/// shown with everything that was found. Gives their number.
+fn take_warnings_elsewhere(found: &mut Vec<Diagnostic>, args: &RunArgs) -> usize {
+    let own = format!("tenants/{}/workflows/{}.yaml", args.workflow.tenant, args.workflow.workflow);
+    let before = found.len();
+    found.retain(|one| one.at.path == own);
+    before - found.len()
 }
 
 fn workflow_of<'a>(state: &'a TenantState, id: &WorkflowId) -> Result<&'a Workflow, Ending> {
@@ -156,14 +173,15 @@ fn pins(
     keys: &ChangeKeys,
     commit: &CommitId,
     id: &WorkflowId,
-) -> Result<RunPins, Ending> {
+) -> Result<(RunPins, GivenOutputs), Ending> {
     let workflow = workflow_of(state, id)?;
     let refused = |problem: String| not_started(&[problem]);
+    let outputs = inputs::outputs(&args.outputs, workflow).map_err(|problems| not_started(&problems))?;
     let alone = match &args.step {
-        Some(step) => Some(run::alone(workflow, step).map_err(|error| refused(error.to_string()))?),
+        Some(step) => Some(run::alone(workflow, step, &outputs).map_err(|error| refused(error.to_string()))?),
         None => None,
     };
-    let given = inputs::read(&args.inputs, workflow).map_err(|problems| not_started(&problems))?;
+    let from_person = inputs::read(&args.inputs, workflow).map_err(|problems| not_started(&problems))?;
     let now = app::now();
     let actor = Actor::Local(rustix::process::getuid().as_raw());
     let trigger = Trigger { kind: TriggerKind::Manual, key: format!("{actor}/work-tree"), time: now };
@@ -180,14 +198,18 @@ fn pins(
         workflow: id,
         trigger: &trigger,
         actor: &actor,
-        given: &given,
+        given: &from_person,
     };
     let pins = run::pin(&ask, RunId::from_uuid(app::fresh_id()), now);
     let mut pins = pins.map_err(|error| refused(error.to_string()))?;
+    let mut given = GivenOutputs::new();
     if let Some(alone) = alone {
         pins.workflow = alone;
+        // All but the last are answered, also those of which only the status is read.
+        let answered = pins.workflow.steps.iter().rev().skip(1).map(|step| step.id.clone());
+        given = answered.map(|id| (id.clone(), outputs.get(&id).cloned().unwrap_or_default())).collect();
     }
-    Ok(pins)
+    Ok((pins, given))
 }
 
 /// One problem as it is, several below each other.
