@@ -146,7 +146,7 @@ fn check_variable(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Names an attempt in directories and control groups: readable, at most 80 bytes, different for every attempt.
+/// Names an attempt for people: readable, at most 80 bytes, different for every attempt.
 fn name(attempt: &AttemptId) -> String {
     let digest = Sha256::digest(attempt.to_string().as_bytes());
     let step: String = attempt.step.as_str().chars().take(24).collect();

@@ -481,7 +481,6 @@ fn attempt(id: u64, spec: &StepSpec) -> Attempt {
     let seconds = (spec.limits.timeout + spec.limits.grace).as_secs() + 1;
     Attempt {
         id,
-        name: spec.name.clone(),
         tenant: spec.tenant.to_string(),
         memory: resources.memory.as_bytes(),
         pids: resources.pids,

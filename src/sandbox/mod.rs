@@ -122,7 +122,7 @@ pub enum StepOutput {
 /// Everything one attempt needs. Nothing else of the daemon reaches it.
 #[derive(Clone, Debug)]
 pub struct StepSpec {
-    /// Names the attempt in cgroups and directories: 1 to 80 bytes of `a-z`, `A-Z`, `0-9`, `-`, `_`, `.`.
+    /// Names the attempt for people: 1 to 80 bytes of `a-z`, `A-Z`, `0-9`, `-`, `_`, `.`.
     pub name: String,
     /// Whose it is. Tenants have different host user ids where the daemon can give them.
     pub tenant: TenantId,

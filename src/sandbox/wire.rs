@@ -57,8 +57,6 @@ pub(super) struct Configure {
 pub(super) struct Attempt {
     /// Counts up; never used twice by one daemon.
     pub id: u64,
-    /// [`StepSpec::name`].
-    pub name: String,
     /// Chooses the host user ids.
     pub tenant: String,
     /// Bytes.

@@ -16,41 +16,33 @@ use rustix::process::{Pid, Signal as Kill};
 
 use super::super::Program;
 use super::super::places::{OUTPUT_NAME, Places, SEARCH_PATH};
-use super::super::wire::{self, Attempt, MainEnd, Manifest, News, Signal};
+use super::super::wire::{self, MainEnd, Manifest, News, Signal};
 use super::rootfs::{Broken, Stage, find_program};
+use super::spare::{self, Given};
 use super::walls::{self, Raised};
 use super::{Host, probe, sys};
 use crate::domain::Tier;
 
-/// What a new first process has in its hands.
-pub(super) struct Hands {
-    /// Gives one byte once the helper has done its part.
-    pub(super) go: OwnedFd,
-    /// The doors of control groups of version 1.
-    pub(super) doors: Vec<OwnedFd>,
-    /// The parcel.
-    pub(super) parcel: OwnedFd,
-    /// The script's standard output.
-    pub(super) stdout: OwnedFd,
-    /// The script's standard error.
-    pub(super) stderr: OwnedFd,
-}
-
 /// How a process of ours ends when it could not do its work.
 const FAILED: i32 = 125;
 
-/// Lives the life of the first process; `control` is the attempt's socket, to the daemon.
-pub(super) fn live(host: &Host, attempt: &Attempt, control: BorrowedFd<'_>, hands: Hands) -> ! {
-    let news = match prepare(host, attempt, control, &hands) {
-        Ok((raised, _)) if attempt.trial => News::Trial { gaps: probe::inspect(&raised) },
-        Ok((raised, manifest)) => match run(host, attempt, control, hands, &raised, &manifest) {
+/// Lives the life of the first process: raises what it can, waits for its attempt at `ear`, runs it.
+pub(super) fn live(host: &Host, ear: OwnedFd, doors: &[OwnedFd]) -> ! {
+    let stands = stand(host, &ear, doors);
+    let Ok(Some((given, control))) = spare::wait(&ear) else { sys::exit(FAILED) };
+    let control = control.as_fd();
+    let broken =
+        |broken: Broken| News::Broken { stage: broken.stage.to_owned(), why: broken.error.to_string() };
+    let news = match stands.and_then(|()| prepare(host, &given, ear)) {
+        Ok((raised, _)) if given.attempt.trial => News::Trial { gaps: probe::inspect(&raised) },
+        Ok((raised, manifest)) => match run(host, given, control, &raised, &manifest) {
             Ok((end, output)) => {
                 let beside: Vec<BorrowedFd<'_>> = output.iter().map(AsFd::as_fd).collect();
                 leave(wire::send(control, &News::Main(end), &beside));
             }
-            Err(broken) => News::Broken { stage: broken.stage.to_owned(), why: broken.error.to_string() },
+            Err(error) => broken(error),
         },
-        Err(broken) => News::Broken { stage: broken.stage.to_owned(), why: broken.error.to_string() },
+        Err(error) => broken(error),
     };
     leave(wire::send(control, &news, &[]))
 }
@@ -60,50 +52,55 @@ fn leave(sent: io::Result<()>) -> ! {
     sys::exit(if sent.is_ok() { 0 } else { FAILED })
 }
 
-fn prepare(
-    host: &Host,
-    attempt: &Attempt,
-    control: BorrowedFd<'_>,
-    hands: &Hands,
-) -> Result<(Raised, Manifest), Broken> {
-    let mut kept =
-        vec![hands.go.as_fd(), hands.parcel.as_fd(), hands.stdout.as_fd(), hands.stderr.as_fd(), control];
-    kept.extend(hands.doors.iter().map(AsFd::as_fd));
+/// Does what is the same for every attempt, before there is one.
+fn stand(host: &Host, ear: &OwnedFd, doors: &[OwnedFd]) -> Result<(), Broken> {
+    let kept: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).chain([ear.as_fd()]).collect();
     sys::close_all_but(&kept).stage("closing descriptors")?;
-    if rustix::io::read(&hands.go, &mut [0u8; 1]).stage("the helper")? == 0 {
-        return Err(Broken { stage: "the helper", error: io::ErrorKind::UnexpectedEof.into() });
-    }
-    for door in &hands.doors {
+    for door in doors {
         // Zero means the writer itself, which the kernel does without stopping every other fork for it.
         rustix::io::write(door, b"0").stage("control groups")?;
     }
-    let (manifest, contents) = wire::unpack(&hands.parcel).stage("files of the step")?;
-    let raised = match host.tier {
-        Tier::Sandbox => walls::raise(host, attempt, &manifest, &hands.parcel, contents)?,
+    sys::close_all_but(&[ear.as_fd()]).stage("closing descriptors")?;
+    match host.tier {
+        Tier::Sandbox => walls::stand(host),
         Tier::UnsafeNone => {
             rustix::process::set_child_subreaper(Some(rustix::process::getpid())).stage("the helper")?;
-            rustix::process::set_parent_process_death_signal(Some(Kill::TERM)).stage("the helper")?;
-            walls::lay_out(&host.directory_of(attempt), &manifest, &hands.parcel, contents)?
+            rustix::process::set_parent_process_death_signal(Some(Kill::TERM)).stage("the helper")
+        }
+    }
+}
+
+fn prepare(host: &Host, given: &Given, ear: OwnedFd) -> Result<(Raised, Manifest), Broken> {
+    let (manifest, contents) = wire::unpack(&given.parcel).stage("files of the step")?;
+    let raised = match host.tier {
+        Tier::Sandbox => walls::raise(host, &given.attempt, &manifest, &given.parcel, contents)?,
+        Tier::UnsafeNone => {
+            walls::lay_out(&host.directory_of(&given.attempt), &manifest, &given.parcel, contents)?
         }
     };
+    // From here on the kernel tells of the helper's death. One that died before has closed its end.
+    let mut watched = [PollFd::new(&ear, PollFlags::IN)];
+    let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut watched, Some(&at_once)).stage("the helper")? > 0 {
+        return Err(Broken { stage: "the helper", error: io::ErrorKind::BrokenPipe.into() });
+    }
     Ok((raised, manifest))
 }
 
 fn run(
     host: &Host,
-    attempt: &Attempt,
+    given: Given,
     control: BorrowedFd<'_>,
-    hands: Hands,
     raised: &Raised,
     manifest: &Manifest,
 ) -> Result<(MainEnd, Option<OwnedFd>), Broken> {
     let signals = signal_file(host.tier).stage("signals")?;
-    let host_uid = host.ids.uid_of(&attempt.tenant, host.tier);
+    let host_uid = host.ids.uid_of(&given.attempt.tenant, host.tier);
     wire::send(control, &News::Up { host_uid }, &[raised.listener.as_fd()]).stage("the daemon")?;
     let started = Instant::now();
     let main = match sys::fork(0, None).stage("starting the script")? {
         sys::Side::Child => {
-            let refused = become_script(host, attempt, &hands, &raised.places, manifest);
+            let refused = become_script(host, &given, &raised.places, manifest);
             let text = format!("tenantry: {}\n", refused.text);
             rustix::io::write(rustix::stdio::stderr(), text.as_bytes()).ok();
             sys::exit(refused.code)
@@ -111,7 +108,7 @@ fn run(
         sys::Side::Parent(pid, _) => pid,
     };
     // The daemon's readers must see an end when the last writer is gone, and that is never this process.
-    drop((hands.stdout, hands.stderr));
+    drop(given);
     let mut end = wait_for(host.tier, main, &signals, control);
     end.disk_full = host.tier == Tier::Sandbox && is_full(&raised.places);
     kill_all(host.tier);
@@ -272,22 +269,16 @@ impl Refused {
 }
 
 /// Turns this process into the script; comes back only if that fails.
-fn become_script(
-    host: &Host,
-    attempt: &Attempt,
-    hands: &Hands,
-    places: &Places,
-    manifest: &Manifest,
-) -> Refused {
+fn become_script(host: &Host, given: &Given, places: &Places, manifest: &Manifest) -> Refused {
     let failed = |error: io::Error| Refused { code: FAILED, text: error.to_string() };
     let ready = || -> io::Result<()> {
         rustix::process::setsid()?;
         let null = rustix::fs::open("/dev/null", OFlags::RDONLY, Mode::empty())?;
         rustix::stdio::dup2_stdin(&null)?;
-        rustix::stdio::dup2_stdout(&hands.stdout)?;
-        rustix::stdio::dup2_stderr(&hands.stderr)?;
+        rustix::stdio::dup2_stdout(&given.stdout)?;
+        rustix::stdio::dup2_stderr(&given.stderr)?;
         sys::close_on_exec()?;
-        walls::limit_each_process(attempt, host.has_groups(), host.user_namespace);
+        walls::limit_each_process(&given.attempt, host.has_groups(), host.user_namespace);
         sys::default_signals();
         rustix::process::umask(Mode::from_raw_mode(0o077));
         std::env::set_current_dir(places.repo())

@@ -123,18 +123,16 @@ impl Groups {
         self.hierarchies.iter().any(|hierarchy| hierarchy.controllers.contains(&controller))
     }
 
-    /// Makes the group of one attempt with its limits.
+    /// Makes the group of one attempt, without limits yet.
     ///
     /// # Errors
     /// Whatever the system says; then nothing is left.
-    pub(super) fn create(&self, attempt: &Attempt) -> io::Result<Group> {
-        let name = format!("{}-{}", attempt.id, attempt.name);
+    pub(super) fn create(&self, name: String) -> io::Result<Group> {
         let mut group = Group { name, members: Vec::new() };
         for hierarchy in &self.hierarchies {
             let made = rustix::fs::mkdirat(&hierarchy.instance, &group.name, Mode::from_raw_mode(0o755))
                 .map_err(io::Error::from)
-                .and_then(|()| open_directory_at(&hierarchy.instance, &group.name))
-                .and_then(|member| limit(hierarchy, member.as_fd(), attempt).map(|()| member));
+                .and_then(|()| open_directory_at(&hierarchy.instance, &group.name));
             match made {
                 Ok(member) => group.members.push(member),
                 Err(error) => {
@@ -144,6 +142,17 @@ impl Groups {
             }
         }
         Ok(group)
+    }
+
+    /// Sets the limits of an attempt, before anything of it runs.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub(super) fn limit(&self, group: &Group, attempt: &Attempt) -> io::Result<()> {
+        for (hierarchy, member) in self.hierarchies.iter().zip(&group.members) {
+            limit(hierarchy, member.as_fd(), attempt)?;
+        }
+        Ok(())
     }
 
     /// The directory that a new process can be born in (version 2).

@@ -1,7 +1,7 @@
 //! The helper: a small resident process, `tenantry sandbox-exec`, that makes sandboxes for its daemon.
 //!
 //! It has one thread, no key and no database, and its own root file system is the template of the sandboxes.
-//! One clone of it is one attempt. Its life hangs on the socket at its standard input: when the daemon goes,
+//! One clone of it is one attempt; the clone of the next attempt is made while this one runs. Its life hangs on the socket at its standard input: when the daemon goes,
 //! so does the helper, and every attempt dies with the helper.
 #![expect(clippy::disallowed_methods, reason = "this is the adapter to processes, mounts and control groups")]
 
@@ -11,7 +11,9 @@ mod groups;
 mod ids;
 mod probe;
 mod rootfs;
+mod spare;
 mod sys;
+mod undertaker;
 mod walls;
 
 use std::collections::{BTreeSet, HashMap};
@@ -27,9 +29,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
 use self::filter::Filters;
-use self::first::Hands;
 use self::groups::{Controller, Group, Groups};
 use self::ids::Ids;
+use self::spare::Spare;
+use self::undertaker::Undertaker;
 use super::wire::{self, Attempt, Down, News, Order, Report};
 use crate::domain::{LimitsKind, Tier};
 
@@ -65,17 +68,10 @@ impl Host {
 /// An attempt that lives.
 struct Child {
     id: u64,
-    handle: OwnedFd,
+    /// Its first process, by what was kept of it.
+    first: Spare,
     control: OwnedFd,
-    group: Option<Group>,
     directory: Option<PathBuf>,
-}
-
-/// A first process that has just been started.
-struct Born {
-    pid: Pid,
-    handle: OwnedFd,
-    group: Option<Group>,
 }
 
 /// Runs the helper on the socket at standard input until the daemon closes it.
@@ -114,8 +110,18 @@ fn serve() -> io::Result<()> {
     if host.tier == Tier::UnsafeNone {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     }
+    let sandboxed = host.tier == Tier::Sandbox && capabilities.refusal().is_none();
+    let undertaker = if sandboxed { Undertaker::start().ok() } else { None };
     wire::send(daemon.as_fd(), &Report::Ready(capabilities), &[])?;
-    let mut helper = Helper { host, children: HashMap::new(), dying: Vec::new() };
+    let mut helper = Helper {
+        host,
+        children: HashMap::new(),
+        dying: Vec::new(),
+        spare: None,
+        wants_spare: false,
+        undertaker,
+        starts: 0,
+    };
     let answer = helper.take_orders(daemon.as_fd(), &deaths);
     helper.end();
     answer
@@ -126,6 +132,14 @@ struct Helper {
     children: HashMap<Pid, Child>,
     /// Groups that the kernel would not remove yet.
     dying: Vec<Group>,
+    /// The sandbox of the next attempt. Made after the first start, so that a helper without work makes none and
+    /// a sweep comes first.
+    spare: Option<(Pid, Spare)>,
+    wants_spare: bool,
+    /// Lets go of the mounts of dead attempts, which takes the kernel longer than a step may wait.
+    undertaker: Option<Undertaker>,
+    /// Counts first processes, which names their control groups.
+    starts: u64,
 }
 
 impl Helper {
@@ -135,7 +149,15 @@ impl Helper {
                 [PollFd::new(deaths, PollFlags::IN), PollFd::from_borrowed_fd(daemon, PollFlags::IN)];
             // Wakes by itself only to try again what the kernel would not remove.
             let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-            match poll(&mut watched, (!self.dying.is_empty()).then_some(&pause)) {
+            let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let wait = match (self.wants_spare, self.dying.is_empty()) {
+                (true, _) => Some(&at_once),
+                (false, false) => Some(&pause),
+                (false, true) => None,
+            };
+            match poll(&mut watched, wait) {
+                // With nothing else to do, the next attempt's sandbox is prepared.
+                Ok(0) if self.wants_spare => self.prepare_spare(),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -151,6 +173,14 @@ impl Helper {
         }
     }
 
+    /// Makes the sandbox of the next attempt. One that cannot be made is tried again when it is needed, where its
+    /// failure has somebody to be told to.
+    fn prepare_spare(&mut self) {
+        self.wants_spare = false;
+        self.starts += 1;
+        self.spare = spare::make(&self.host, self.starts).ok();
+    }
+
     fn obey(&mut self, order: Order, beside: Vec<OwnedFd>, daemon: BorrowedFd<'_>) -> io::Result<()> {
         match order {
             Order::Configure(_) => Err(io::Error::other("it is configured already")),
@@ -158,11 +188,15 @@ impl Helper {
                 let Ok([parcel, stdout, stderr, control]) = <[OwnedFd; 4]>::try_from(beside) else {
                     return Err(io::Error::other("a start came without its four descriptors"));
                 };
-                match start(&self.host, &attempt, [parcel, stdout, stderr], control.as_fd()) {
-                    Ok(Born { pid, handle, group }) => {
+                let ready = self.spare.take();
+                self.starts += 1;
+                self.wants_spare = self.host.tier == Tier::Sandbox;
+                let streams = [parcel, stdout, stderr];
+                match spare::start(&self.host, ready, self.starts, &attempt, streams, control.as_fd()) {
+                    Ok((pid, first)) => {
                         let directory =
                             (self.host.tier == Tier::UnsafeNone).then(|| self.host.directory_of(&attempt));
-                        let child = Child { id: attempt.id, handle, control, group, directory };
+                        let child = Child { id: attempt.id, first, control, directory };
                         self.children.insert(pid, child);
                     }
                     Err(broken) => {
@@ -210,28 +244,39 @@ impl Helper {
     }
 
     fn report(&mut self, dead: sys::Reaped) {
-        if let Some(child) = self.children.remove(&dead.pid) {
-            let mut down =
-                Down { cpu_ms: dead.cpu_ms, memory_bytes_max: dead.memory_bytes_max, ..Down::default() };
-            if let Some(group) = child.group {
-                self.host.groups.read(&group, &mut down);
-                if !self.host.groups.remove(&group) {
-                    self.dying.push(group);
-                }
-            }
-            if let Some(directory) = child.directory
-                && let Err(error) = std::fs::remove_dir_all(directory)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                down.problem = Some(format!("its directory cannot be removed: {error}"));
-            }
-            drop(wire::send(child.control.as_fd(), &News::Down(down), &[]));
+        if let Some((_, spare)) = self.spare.take_if(|(pid, _)| *pid == dead.pid) {
+            self.dying.extend(spare.group);
+            self.wants_spare = true;
+        }
+        let Some(child) = self.children.remove(&dead.pid) else { return };
+        let mut down =
+            Down { cpu_ms: dead.cpu_ms, memory_bytes_max: dead.memory_bytes_max, ..Down::default() };
+        if let Some(group) = &child.first.group {
+            self.host.groups.read(group, &mut down);
+        }
+        if let Some(directory) = child.directory
+            && let Err(error) = std::fs::remove_dir_all(directory)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            down.problem = Some(format!("its directory cannot be removed: {error}"));
+        }
+        drop(wire::send(child.control.as_fd(), &News::Down(down), &[]));
+        // Whatever else is to be taken down is nobody's to wait for.
+        if let (Some(undertaker), Some(mounts)) = (&self.undertaker, &child.first.mounts) {
+            undertaker.take(mounts);
+        }
+        if let Some(group) = child.first.group
+            && !self.host.groups.remove(&group)
+        {
+            self.dying.push(group);
         }
     }
 
     fn sweep(&self) -> Report {
-        let living = self.children.values().filter_map(|child| child.group.as_ref());
-        let keep: BTreeSet<String> = living.chain(&self.dying).map(|group| group.name().to_owned()).collect();
+        let living = self.children.values().filter_map(|child| child.first.group.as_ref());
+        let spare = self.spare.iter().filter_map(|(_, spare)| spare.group.as_ref());
+        let keep: BTreeSet<String> =
+            living.chain(spare).chain(&self.dying).map(|group| group.name().to_owned()).collect();
         let mut problems = Vec::new();
         let mut count = self.host.groups.sweep(&keep).unwrap_or_else(|error| {
             problems.push(error.to_string());
@@ -243,6 +288,8 @@ impl Helper {
                     for entry in entries.flatten() {
                         match std::fs::remove_dir_all(entry.path()) {
                             Ok(()) => count += 1,
+                            // A helper that is still dying may be faster.
+                            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                             Err(error) => problems.push(format!("`{}`: {error}", entry.path().display())),
                         }
                     }
@@ -257,6 +304,10 @@ impl Helper {
     /// Kills what lives and removes what is ours.
     fn end(&mut self) {
         self.children.values().for_each(kill);
+        self.undertaker = None;
+        if let Some((pid, spare)) = self.spare.take() {
+            spare.discard(&self.host, pid);
+        }
         let patience = std::time::Duration::from_millis(2);
         for _ in 0..2500 {
             if !self.bury() && self.dying.is_empty() {
@@ -272,56 +323,5 @@ impl Helper {
 }
 
 fn kill(child: &Child) {
-    rustix::process::pidfd_send_signal(&child.handle, rustix::process::Signal::KILL).ok();
-}
-
-/// Starts the first process of an attempt. In the new process it does not return.
-fn start(
-    host: &Host,
-    attempt: &Attempt,
-    [parcel, stdout, stderr]: [OwnedFd; 3],
-    control: BorrowedFd<'_>,
-) -> Result<Born, rootfs::Broken> {
-    use rootfs::Stage;
-    let group =
-        if host.has_groups() { Some(host.groups.create(attempt).stage("control groups")?) } else { None };
-    let born = || -> Result<(Pid, OwnedFd), rootfs::Broken> {
-        let doors = group.as_ref().map_or(Ok(Vec::new()), |group| host.groups.doors(group));
-        let doors = doors.stage("control groups")?;
-        let (go, gate) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).stage("the helper")?;
-        let birth = group.as_ref().and_then(|group| host.groups.birth(group));
-        match sys::fork(host.namespaces, birth).stage("namespaces")? {
-            sys::Side::Child => {
-                drop(gate);
-                first::live(host, attempt, control, Hands { go, doors, parcel, stdout, stderr })
-            }
-            sys::Side::Parent(pid, handle) => {
-                let opened = open_gate(host, attempt, pid, &gate);
-                if opened.is_err() {
-                    rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL).ok();
-                }
-                opened.stage("user namespace").map(|()| (pid, handle))
-            }
-        }
-    };
-    match born() {
-        Ok((pid, handle)) => Ok(Born { pid, handle, group }),
-        Err(broken) => {
-            if let Some(group) = group {
-                host.groups.remove(&group);
-            }
-            Err(broken)
-        }
-    }
-}
-
-/// Does the helper's part for a newborn and lets it go on.
-fn open_gate(host: &Host, attempt: &Attempt, pid: Pid, gate: &OwnedFd) -> io::Result<()> {
-    if host.user_namespace {
-        host.ids.map(&attempt.tenant, pid)?;
-    }
-    // When the machine runs out of memory, a step goes before anything that keeps records.
-    drop(std::fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()), "500"));
-    rustix::io::write(gate, b"g")?;
-    Ok(())
+    rustix::process::pidfd_send_signal(&child.first.handle, rustix::process::Signal::KILL).ok();
 }

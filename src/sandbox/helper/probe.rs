@@ -15,7 +15,7 @@ use super::filter::Filters;
 use super::groups::{Controller, Groups};
 use super::ids::Ids;
 use super::walls::Raised;
-use super::{Born, Host, rootfs, start, sys};
+use super::{Host, rootfs, spare, sys};
 use crate::domain::{LimitsKind, Tier};
 
 /// A namespace with its name and flag.
@@ -180,7 +180,6 @@ fn trial(host: &Host) -> Result<Gaps, (String, String)> {
     let (stdout, stderr) = (stream().map_err(ours)?, stream().map_err(ours)?);
     let attempt = Attempt {
         id: 0,
-        name: "trial".to_owned(),
         tenant: "trial".to_owned(),
         memory: 64 << 20,
         pids: 8,
@@ -191,19 +190,13 @@ fn trial(host: &Host) -> Result<Gaps, (String, String)> {
         trial: true,
     };
     let told = |broken: rootfs::Broken| (broken.stage.to_owned(), broken.error.to_string());
-    let Born { pid, group, .. } =
-        start(host, &attempt, [parcel, stdout, stderr], control.as_fd()).map_err(told)?;
+    let (pid, first) =
+        spare::start(host, None, 0, &attempt, [parcel, stdout, stderr], control.as_fd()).map_err(told)?;
     drop(control);
     let news = wire::receive::<News>(daemon.as_fd());
     rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).ok();
-    if let Some(group) = group {
-        // The kernel may hold a dead group for a moment.
-        for _ in 0..100 {
-            if host.groups.remove(&group) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+    if let Some(group) = &first.group {
+        spare::remove(host, group);
     }
     match news {
         Ok(Some((News::Trial { gaps }, _))) => Ok(gaps),

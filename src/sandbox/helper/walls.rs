@@ -38,7 +38,22 @@ pub(super) struct Raised {
     pub(super) landlock: bool,
 }
 
-/// Raises all walls of the tier `sandbox`.
+/// Raises the walls of the tier `sandbox` that are the same for every attempt, before there is one.
+///
+/// Its user ids are not mapped yet, so that nothing can be written into a file system that belongs to it.
+pub(super) fn stand(host: &Host) -> Result<(), Broken> {
+    if host.cgroup_namespace {
+        unshare(CloneFlags::CLONE_NEWCGROUP).stage("cgroup namespace")?;
+    }
+    mount_bind_recursive(TEMPLATE, NEW).stage("mount namespace")?;
+    mount_proc().stage("proc of its own")?;
+    rustix::system::sethostname(b"sandbox").stage("uts namespace")?;
+    rustix::system::setdomainname(b"(none)").stage("uts namespace")?;
+    sys::loopback_up().stage("network namespace")?;
+    drop_bounds().stage("capabilities")
+}
+
+/// Raises the walls of one attempt, with what it is given between them.
 pub(super) fn raise(
     host: &Host,
     attempt: &Attempt,
@@ -56,12 +71,8 @@ pub(super) fn raise(
     if pair.is_some() {
         become_user(owner, true).stage("user namespace")?;
     }
-    if host.cgroup_namespace {
-        unshare(CloneFlags::CLONE_NEWCGROUP).stage("cgroup namespace")?;
-    }
     rustix::process::umask(Mode::empty());
 
-    mount_bind_recursive(TEMPLATE, NEW).stage("mount namespace")?;
     let scratch =
         format!("mode=755,size={},nr_inodes={}", attempt.disk, u64::from(attempt.inodes) + OWN_INODES);
     mount_tmpfs(SCRATCH, &scratch).stage("mount namespace")?;
@@ -90,16 +101,10 @@ pub(super) fn raise(
     bind(&Path::new(SCRATCH).join("output"), &new.output_directory(), libc::MOUNT_ATTR_NOEXEC)
         .stage("mount namespace")?;
 
-    mount_proc().stage("proc of its own")?;
-
     std::env::set_current_dir(NEW).stage("pivot_root")?;
     rustix::process::pivot_root(".", ".").stage("pivot_root")?;
     unmount(".", UnmountFlags::DETACH).stage("pivot_root")?;
     std::env::set_current_dir("/").stage("pivot_root")?;
-
-    rustix::system::sethostname(b"sandbox").stage("uts namespace")?;
-    rustix::system::setdomainname(b"(none)").stage("uts namespace")?;
-    sys::loopback_up().stage("network namespace")?;
 
     let places = Places::below("/");
     let output = open_output_directory(&places).stage("mount namespace")?;
@@ -140,8 +145,8 @@ fn become_user(id: u32, with_groups: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives up every capability, now and for whatever is started later, and becomes the step's user.
-fn drop_rights(step: Option<u32>) -> io::Result<()> {
+/// Gives up every capability for whatever is started later.
+fn drop_bounds() -> io::Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
     for number in 0..64u32 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
@@ -151,6 +156,11 @@ fn drop_rights(step: Option<u32>) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
+    Ok(())
+}
+
+/// Gives up every capability that is left and becomes the step's user.
+fn drop_rights(step: Option<u32>) -> io::Result<()> {
     if let Some(step) = step {
         become_user(step, false)?;
     }

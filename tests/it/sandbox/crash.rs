@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::*;
 use tenantry::domain::{ExitKind, Tier};
-use tenantry::sandbox::{Executor, LocalExecutor, Settings};
+use tenantry::sandbox::{Executor, LocalExecutor, Settings, Started, Stop};
 
 /// A process of this test binary that starts steps which never end, then says so and waits to be killed.
 const DAEMON_VARIABLE: &str = "TENANTRY_TEST_SANDBOX_DAEMON";
@@ -162,7 +162,9 @@ fn both_killed_at_once_leave_nothing_and_the_next_daemon_removes_the_rest() {
         let executor = LocalExecutor::open(settings).await.unwrap();
         let enforced = executor.capabilities().limits == tenantry::domain::LimitsKind::Enforced;
         let swept = executor.recover().await.unwrap();
-        assert_eq!(swept, if enforced { 3 } else { 0 });
+        // The sandbox that stood ready for a fourth step may be among them.
+        let most = if enforced { 4 } else { 0 };
+        assert!((most.min(3)..=most).contains(&swept), "{swept} were swept");
         assert_eq!(executor.recover().await.unwrap(), 0, "a second time there is nothing");
         assert!(run(&executor, spec("true")).await.ended.exit.succeeded());
     });
@@ -178,23 +180,7 @@ fn a_step_whose_helper_dies_is_told_and_the_next_one_gets_a_new_helper() {
         let executor = open(Tier::Sandbox).await;
         let mark = format!("640.{}", std::process::id());
         let started = executor.start(spec(&format!("sleep {mark}"))).await.unwrap();
-        let find = || {
-            children_of(std::process::id()).into_iter().find(|child| {
-                // The helper whose first process, whose shell, has the marked sleep below it.
-                children_of(*child).into_iter().flat_map(children_of).flat_map(children_of).any(|pid| {
-                    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                    line.contains(&mark)
-                })
-            })
-        };
-        let started_at = Instant::now();
-        let helper = loop {
-            if let Some(helper) = find() {
-                break helper;
-            }
-            assert!(started_at.elapsed() < Duration::from_secs(10), "the helper is not found");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        let helper = helper_of(&mark).await;
         kill(helper);
         let seen = finish(started).await;
         assert_eq!(seen.ended.exit.kind, ExitKind::SandboxError);
@@ -202,6 +188,67 @@ fn a_step_whose_helper_dies_is_told_and_the_next_one_gets_a_new_helper() {
         wait_until_dead(&mark);
         assert!(run(&executor, spec("true")).await.ended.exit.succeeded());
     });
+}
+
+#[test]
+fn a_sandbox_that_stands_ready_can_be_killed_without_harm() {
+    if !can(Tier::Sandbox) {
+        return;
+    }
+    block_on(async {
+        let executor = open(Tier::Sandbox).await;
+        for turn in 0..4 {
+            let mark = format!("65{turn}.{}", std::process::id());
+            let started = executor.start(spec(&format!("sleep {mark} & wait"))).await.unwrap();
+            let helper = helper_of(&mark).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            // What the helper keeps beside the step: the sandbox of the next one, and who buries the last.
+            let beside: Vec<u32> =
+                children_of(helper).into_iter().filter(|child| !is_above(*child, &mark)).collect();
+            assert!(!beside.is_empty());
+            beside.into_iter().for_each(kill);
+            if turn % 2 == 0 {
+                // With a moment for the helper to see it, and without.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let next = executor.start(spec("true")).await;
+            match next {
+                Ok(next) => assert!(finish(next).await.ended.exit.succeeded(), "turn {turn}"),
+                // Killed in the hands of the helper: told, as for every step whose sandbox breaks.
+                Err(error) => assert!(error.is_transient() && turn % 2 == 1, "turn {turn}: {error}"),
+            }
+            let Started { mut step, .. } = started;
+            step.stop(Stop::Cancelled, Duration::ZERO).await;
+            assert_eq!(step.wait().await.exit.kind, ExitKind::Cancelled);
+            assert!(run(&executor, spec("true")).await.ended.exit.succeeded(), "turn {turn}");
+        }
+    });
+}
+
+/// Whether the process with this mark is below another.
+fn is_above(pid: u32, mark: &str) -> bool {
+    let below: Vec<u32> = children_of(pid).into_iter().flat_map(children_of).collect();
+    below.into_iter().any(|pid| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains(mark)
+    })
+}
+
+/// The helper of the step with this mark.
+async fn helper_of(mark: &str) -> u32 {
+    let started_at = Instant::now();
+    loop {
+        let helpers = children_of(std::process::id());
+        // The helper whose first process, whose shell, has the marked sleep below it.
+        if let Some(helper) = helpers
+            .into_iter()
+            .find(|child| children_of(*child).into_iter().any(|first| is_above(first, mark)))
+        {
+            return helper;
+        }
+        assert!(started_at.elapsed() < Duration::from_secs(10), "the helper is not found");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[test]

@@ -471,3 +471,60 @@ fn the_brokers_clients_are_in_the_search_path() {
         );
     });
 }
+
+/// The sandbox of a step is prepared while the one before it runs: nothing of that one, and nothing of what the
+/// helper or other tenants have, may be in it.
+#[test]
+fn a_sandbox_that_was_prepared_shows_nothing_of_the_step_before() {
+    in_sandbox(async |executor| {
+        let loud = "
+            echo LEFT > /work/LEFT; echo LEFT > /tmp/LEFT; echo LEFT > /dev/shm/LEFT
+            echo '{\"LEFT\":1}' > \"$TENANTRY_OUTPUT\"
+            (setsid sleep 651.9 &)
+            ipcmk -M 4096 >/dev/null; ipcmk -S 1 >/dev/null; ipcmk -Q >/dev/null
+            python3 -c 'x = bytearray(150 << 20)'
+            i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done
+        ";
+        let look = "
+            find /work /tmp /dev/shm /repo /run -name 'LEFT*'
+            ls -d /proc/[0-9]* | wc -l
+            ipcs | grep -c '^0x'
+            hostname; cat /proc/sys/kernel/domainname
+            grep -c . /proc/net/dev
+            ls /proc/1/fd 2>&1 | head -1
+            ls /proc/self/fd | wc -l
+            cat /proc/self/cgroup | grep -v ':/$' | head -1
+            cut -d ' ' -f 5 /proc/self/mountinfo
+            cat /proc/self/uid_map | tr -s ' '
+        ";
+        let mut first = None;
+        for turn in 0..6 {
+            let spent = run(executor, spec(loud)).await;
+            assert!(spent.ended.exit.succeeded(), "{spent:?}");
+            let tenant = if turn % 2 == 0 { "acme" } else { "globex" };
+            let next = StepSpec { tenant: tenant.parse().unwrap(), ..spec(look) };
+            let seen = run(executor, next).await;
+            assert_eq!(seen.ended.output, StepOutput::Nothing, "{seen:?}");
+            assert!(!seen.stdout.contains("LEFT"), "{seen:?}");
+            if limits_trees(executor) {
+                let (used, before) = (&seen.ended.usage, &spent.ended.usage);
+                assert!(before.memory_bytes_max > 150 << 20, "{before:?}");
+                assert!(used.memory_bytes_max < 64 << 20, "counted anew: {used:?}");
+            }
+            // Whatever came before, the same is seen; only the tenant's own ids may differ, and how many processes
+            // of the pipe that counts them are there yet.
+            let ids = |line: &&str| !line.trim_start().starts_with(['0', '1']);
+            let ids_left_out: Vec<&str> = seen.stdout.lines().skip(1).filter(ids).collect();
+            let ids_left_out = ids_left_out.join("\n");
+            match &first {
+                None => first = Some(ids_left_out),
+                Some(first) => assert_eq!(*first, ids_left_out, "turn {turn}"),
+            }
+            let mut lines = seen.stdout.lines();
+            // The first process, the shell, and the two of the pipe that counts.
+            assert!(lines.next().is_some_and(|count| count.parse::<u32>().unwrap() <= 4), "{}", seen.stdout);
+            assert_eq!(lines.next(), Some("0"), "no object of System V: {}", seen.stdout);
+            assert_eq!(lines.next(), Some("sandbox"), "{}", seen.stdout);
+        }
+    });
+}
