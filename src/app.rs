@@ -331,7 +331,8 @@ impl App {
         stop: watch::Receiver<bool>,
         listening: impl FnOnce(Option<SocketAddr>),
     ) -> Result<(), AppError> {
-        let workers = Arc::new(Notify::new());
+        // A step starts when it is queued and not when somebody looks: by hand, by a commit, a schedule or a step.
+        let workers = self.store.queued();
         let changed = Arc::new(Notify::new());
         let ready = Arc::new(AtomicBool::new(false));
         let wake = Watch::new(self.remote.directory(), self.settings.poll.to_std());

@@ -21,7 +21,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use self::rows::SqliteRows;
@@ -165,6 +165,12 @@ impl SqliteStore {
             seen if seen == row => Ok(()),
             seen => self.set_source(&seen, &[]).await,
         }
+    }
+
+    /// Told whenever a commit has left something to lease, whoever queued it: for the worker of this process.
+    #[must_use]
+    pub fn queued(&self) -> Arc<Notify> {
+        Arc::clone(&self.shared.queued)
     }
 
     /// Waits for everything that was asked for, closes the database and gives the directory free.

@@ -33,6 +33,8 @@ pub(super) struct Doings {
     pub(super) wrote: bool,
     /// Lines for the ledger.
     pub(super) notes: Vec<LedgerEntry>,
+    /// Jobs that were queued and that nobody has taken.
+    pub(super) queued: BTreeSet<(RunKey, Place)>,
     /// Tenants whose head has changed.
     pub(super) touched: BTreeSet<TenantId>,
     /// The latest time that was given.
@@ -426,6 +428,11 @@ impl Rows for SqliteRows<'_> {
 
     async fn put_job(&mut self, job: &Job) -> Found<()> {
         let held = job.held.as_ref();
+        let place = (job.run.clone(), job.place.clone());
+        match held {
+            None => self.doings.queued.insert(place),
+            Some(_) => self.doings.queued.remove(&place),
+        };
         let query = of_place(sql::PUT_JOB, &job.run, &job.place)
             .bind(job.workflow.as_str().to_owned())
             .bind(job.attempt)
@@ -444,6 +451,7 @@ impl Rows for SqliteRows<'_> {
         self.all(sqlx::query(sql::HELD_BY).bind(worker.to_owned())).await?.iter().map(job_of).collect()
     }
     async fn remove_job(&mut self, run: &RunKey, place: &Place) -> Found<()> {
+        self.doings.queued.remove(&(run.clone(), place.clone()));
         self.write(of_place(sql::REMOVE_JOB, run, place)).await.map(|_| ())
     }
     async fn jobs(&mut self, run: &RunKey) -> Found<Vec<Job>> {

@@ -32,6 +32,8 @@ pub(super) struct Shared {
     /// Told when somebody begins to wait for an operation that nobody waited for.
     pub(super) waited_for: Arc<Notify>,
     pub(super) last_fetch: LastFetch,
+    /// Told after each commit that left something to lease.
+    pub(super) queued: Arc<Notify>,
     /// Held by whoever brings the heads up to date, so that an older reading never comes after a newer one.
     pub(super) refresh: tokio::sync::Mutex<()>,
 }
@@ -72,6 +74,7 @@ impl Shared {
         Self {
             clock,
             key,
+            queued: Arc::default(),
             recorded: AtomicI64::new(recorded.as_millis()),
             version: AtomicI64::new(version),
             states: Mutex::default(),

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::authz::action::{Revoke, Start, Steer, View};
-use crate::domain::{OnRevoke, Pause, Secret, SecretVersion, VersionState};
+use crate::domain::{OnRevoke, Outcome, Pause, Secret, SecretVersion, VersionState};
 use crate::store::fixture::*;
 use crate::store::{PinRequest, Started, Store};
 
@@ -315,6 +315,36 @@ async fn what_waits_is_committed_together_and_each_answered_for_itself() {
     assert_eq!((queued, refused), (150, 50));
     let permit = right::<crate::authz::action::ViewAccess>("audrey", &actual, START);
     assert_eq!(store.audit(&permit, 0, 1_000).await.unwrap().len(), 151);
+    store.close().await;
+}
+
+/// Whether somebody was told since the last time that something waits to be leased.
+fn told(queued: &Notify) -> bool {
+    let mut waits = std::pin::pin!(queued.notified());
+    waits.as_mut().enable()
+}
+
+#[tokio::test]
+async fn whoever_works_here_is_told_of_each_commit_that_left_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let queued = store.queued();
+    let w = workflow("w", &["first", "second"]);
+    apply(&store, "acme", 1, state(std::slice::from_ref(&w))).await;
+    assert!(!told(&queued), "nothing runs yet");
+    let permit = right::<Start>("carol", &actual(&store, "acme").await, START);
+    store.start(&permit, pins(&tenant_id("acme"), &w, 1, START), entry("run.started", START)).await.unwrap();
+    assert!(told(&queued), "a run was started");
+    let lease = store.claim("embedded", None, 8, START).await.unwrap().remove(0);
+    assert!(!told(&queued), "what is leased waits for nobody");
+    let next = store.complete(&lease.permit, &lease.attempt, report(Outcome::Success), at(1)).await.unwrap();
+    let next = next.expect("what was freed is leased in the same commit");
+    assert!(!told(&queued), "nothing is left for others");
+    let other = pins(&tenant_id("acme"), &w, 2, START);
+    store.start(&permit, other, entry("run.started", START)).await.unwrap();
+    assert!(told(&queued));
+    store.abandon("embedded", at(2)).await.unwrap();
+    assert!(told(&queued), "given back: `{}`", next.attempt);
     store.close().await;
 }
 

@@ -165,6 +165,9 @@ impl Writer {
         hit("store-after-commit");
         self.shared.record(doings.recorded);
         lock(&self.shared.heads).touch(doings.touched);
+        if !doings.queued.is_empty() {
+            self.shared.queued.notify_one();
+        }
         if !doings.notes.is_empty()
             && let Err(error) = self.ledger.write(doings.recorded, doings.notes)
         {
@@ -197,6 +200,7 @@ impl Writer {
                     all.wrote |= doings.wrote;
                     all.notes.extend(doings.notes);
                     all.touched.extend(doings.touched);
+                    all.queued.extend(doings.queued);
                     all.recorded = doings.recorded;
                 }
             }
