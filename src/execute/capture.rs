@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -46,7 +46,7 @@ pub(super) struct Stored {
 pub(super) struct Capture {
     readers: Vec<JoinHandle<()>>,
     collector: JoinHandle<Stored>,
-    system: mpsc::Sender<Piece>,
+    note: oneshot::Sender<Piece>,
     flooded: Arc<Notify>,
     clock: Clock,
 }
@@ -93,8 +93,12 @@ impl Capture {
             stored: 0,
             digest: Sha256::new(),
         };
-        let collector = tokio::spawn(collector.collect(receiver));
-        Self { readers, collector, system: sender, flooded, clock: Clock::clone(clock) }
+        // Only the readers have senders now: when both have ended, what they gave is stored while the sandbox is
+        // still being taken down.
+        drop(sender);
+        let (note, last) = oneshot::channel();
+        let collector = tokio::spawn(collector.collect(receiver, last));
+        Self { readers, collector, note, flooded, clock: Clock::clone(clock) }
     }
 
     /// Returns once the step has written more than anybody reads.
@@ -111,11 +115,11 @@ impl Capture {
                 reader.abort();
             }
         }
-        if let Some(text) = note {
-            let piece = Piece { at: (self.clock)(), stream: LogStream::System, text };
-            let _ = self.system.send(piece).await;
+        match note {
+            // A collector that has gone lost the attempt, which its result says.
+            Some(text) => drop(self.note.send(Piece { at: (self.clock)(), stream: LogStream::System, text })),
+            None => drop(self.note),
         }
-        drop(self.system);
         self.collector.await.unwrap_or_default()
     }
 }
@@ -205,7 +209,8 @@ struct Collector {
 }
 
 impl Collector {
-    async fn collect(mut self, mut pieces: mpsc::Receiver<Piece>) -> Stored {
+    /// Stores pieces until every reader has ended, then, last, the note, if there is one.
+    async fn collect(mut self, mut pieces: mpsc::Receiver<Piece>, note: oneshot::Receiver<Piece>) -> Stored {
         let mut due: Option<Instant> = None;
         loop {
             let piece = match due {
@@ -233,11 +238,16 @@ impl Collector {
             }
         }
         self.take_tail();
-        self.flush().await;
+        if self.flush().await
+            && let Ok(note) = note.await
+        {
+            self.keep(note);
+            self.flush().await;
+        }
         self.result()
     }
 
-    /// Puts a piece into the head, or into the tail once the head is full. What tenantry says is always kept.
+    /// Puts a piece into the head, or into the tail once the head is full.
     fn take(&mut self, piece: Piece) {
         if self.head + piece.text.len() <= HEAD_BYTES_MAX && self.tail.records.is_empty() {
             self.head += piece.text.len();

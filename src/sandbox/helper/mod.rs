@@ -1,8 +1,9 @@
 //! The helper: a small resident process, `tenantry sandbox-exec`, that makes sandboxes for its daemon.
 //!
 //! It has one thread, no key and no database, and its own root file system is the template of the sandboxes.
-//! One clone of it is one attempt; the clone of the next attempt is made while this one runs. Its life hangs on the socket at its standard input: when the daemon goes,
-//! so does the helper, and every attempt dies with the helper.
+//! One clone of it is one attempt; the one of the next attempt is made while this one runs. Its life hangs on
+//! the socket at its standard input: when the daemon goes, so does the helper, and every attempt dies with the
+//! helper.
 #![expect(clippy::disallowed_methods, reason = "this is the adapter to processes, mounts and control groups")]
 
 mod filter;
