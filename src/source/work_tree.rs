@@ -100,6 +100,12 @@ impl LocalRepository {
         self.repository.as_ref().is_some_and(|git| git.is_path_ignored(Path::new(&whole)).unwrap_or(false))
     }
 
+    /// Whether it has commits and no work tree.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.repository.as_ref().is_some_and(Repository::is_bare)
+    }
+
     /// Whether history ends early here, because the clone was made so.
     #[must_use]
     pub fn is_shallow(&self) -> bool {

@@ -360,6 +360,9 @@ fn what_is_not_there_is_named_and_the_exit_code_says_that_nothing_started() {
     desk.run(&["acme"], &[]).ends(2, &["TENANT/WORKFLOW"]);
     desk.run(&["acme/x", "--frobnicate"], &[]).ends(2, &["--frobnicate"]);
     desk.run(&["acme/x", "--repo", "/nowhere"], &[]).ends(3, &["/nowhere"]);
+    desk.git(&["clone", "-q", "--bare", ".", "../tmp/bare.git"]);
+    let bare = desk.path("tmp/bare.git");
+    desk.run(&["acme/x", "--repo", bare.to_str().unwrap()], &[]).ends(3, &["is bare: run it in a clone"]);
     let empty = Desk::new();
     empty.run(&["acme/x"], &[]).ends(3, &["nothing to run"]);
 }

@@ -30,7 +30,7 @@ use show::Show;
 #[command(after_help = "\
 Exit codes: 0 success; 1 the run ended in any other way; 2 wrong command line; 3 not started; 130 interrupted.
 
-The work tree is read as `git add -A` would commit it, and validated first. Steps see what they would see in
+The work tree is read as `git add -A` would commit it, and validated first. Steps see what they would see in \
 production: TENANTRY_COMMIT is the commit that the work tree lies on, zeros where there is none yet.")]
 pub struct RunArgs {
     /// The workflow, as TENANT/WORKFLOW

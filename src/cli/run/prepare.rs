@@ -64,6 +64,10 @@ pub(super) fn root(args: &RunArgs) -> PathBuf {
 /// [`Ending::CouldNot`]; [`Ending::Quiet`] where findings have said it.
 pub(super) fn prepare(args: &RunArgs) -> Result<Prepared, Ending> {
     let repository = LocalRepository::open(&args.repo).map_err(Ending::could_not)?;
+    if repository.is_bare() {
+        let directory = repository.directory().display();
+        return Err(not_started(&[format!("`{directory}` is bare: run it in a clone that has a work tree")]));
+    }
     let snapshot = repository.work_tree().map_err(Ending::could_not)?;
     let listing = snapshot.listing().map_err(Ending::could_not)?;
     let DesiredState { tenant, revision, keys, mut state } = read(args, &snapshot, &listing)?;
