@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use super::scaffold::{Scaffold, ScaffoldError, tenant};
+use super::scaffold::{Scaffold, ScaffoldError, editor_settings, tenant};
 use crate::domain::{TenantId, UserId};
 
 /// Arguments of `tenantry init`.
@@ -76,6 +76,7 @@ fn fill(scaffold: &mut Scaffold, known: &Known, first: &TenantId, id: &str) {
     for schema in crate::desired::schema::ALL {
         scaffold.add(format!("schemas/{}", schema.file()), schema.text());
     }
+    scaffold.add_if_absent(".vscode/settings.json", editor_settings());
     let repository = remote.as_deref().and_then(repository_name).unwrap_or_else(|| {
         let whole = scaffold.root().canonicalize().unwrap_or_default();
         whole.file_name().map_or("automations".to_owned(), |name| name.to_string_lossy().into_owned())

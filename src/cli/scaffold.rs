@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::desired::schema;
+
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ScaffoldError {
@@ -151,18 +153,23 @@ fn file_error(path: &Path) -> impl FnOnce(io::Error) -> ScaffoldError {
 
 /// The comment by which editors find the schema of a file.
 fn modeline(path: &str) -> Option<String> {
-    let parts: Vec<&str> = path.split('/').collect();
-    let schema = match parts.as_slice() {
-        ["tenantry.toml"] => return Some("#:schema ./schemas/tenantry.schema.json".to_owned()),
-        ["platform", "people.yaml"] => "people",
-        ["platform", "roles.yaml"] => "platform-roles",
-        ["tenants", _, "tenant.yaml"] => "tenant",
-        ["tenants", _, "roles.yaml"] => "roles",
-        ["tenants", _, "workflows", _] => "workflow",
-        _ => return None,
-    };
-    let up = "../".repeat(parts.len() - 1);
-    Some(format!("# yaml-language-server: $schema={up}schemas/{schema}.schema.json"))
+    let schema = schema::of_path(path)?.file();
+    if path.ends_with(".toml") {
+        return Some(format!("#:schema ./schemas/{schema}"));
+    }
+    let up = "../".repeat(path.matches('/').count());
+    Some(format!("# yaml-language-server: $schema={up}schemas/{schema}"))
+}
+
+/// Settings of VS Code and its kin that give every file its schema, also one that was written by hand.
+pub fn editor_settings() -> String {
+    let mapping: serde_json::Map<String, serde_json::Value> = schema::ALL
+        .iter()
+        .filter(|schema| schema.globs().all(|glob| glob.ends_with(".yaml")))
+        .map(|schema| (format!("./schemas/{}", schema.file()), schema.globs().collect::<Vec<_>>().into()))
+        .collect();
+    let settings = serde_json::json!({ "yaml.schemas": mapping });
+    format!("{settings:#}\n")
 }
 
 /// The files of a new tenant that runs something from its first commit on.

@@ -114,9 +114,96 @@ impl Schema {
         text
     }
 
+    /// The globs of the files it describes, one by one.
+    pub fn globs(&self) -> impl Iterator<Item = &'static str> {
+        let inner = self.files.strip_prefix('{').and_then(|files| files.strip_suffix('}'));
+        inner.unwrap_or(self.files).split(',')
+    }
+
     /// The name of its file.
     #[must_use]
     pub fn file(&self) -> String {
         format!("{}.schema.json", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls `look` with every property of a schema: where it is, and what it says.
+    fn every(schema: &Value, way: &str, look: &mut impl FnMut(&str, &Value)) {
+        match schema {
+            Value::Object(fields) => {
+                for (name, property) in
+                    fields.get("properties").and_then(Value::as_object).into_iter().flatten()
+                {
+                    look(&format!("{way}/{name}"), property);
+                }
+                fields.iter().for_each(|(name, inner)| every(inner, &format!("{way}/{name}"), look));
+            }
+            Value::Array(items) => items.iter().for_each(|item| every(item, way, look)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_field_says_what_it_is_for() {
+        let mut count = 0;
+        for schema in ALL {
+            every(&schema.document(), schema.name, &mut |way, property| {
+                count += 1;
+                let about = property.get("description").and_then(Value::as_str).unwrap_or_default();
+                assert!(about.len() > 3, "{way} is not described");
+            });
+        }
+        assert!(count > 150, "{count} fields");
+    }
+
+    #[test]
+    fn an_example_is_right() {
+        let mut count = 0;
+        for schema in ALL {
+            let document = schema.document();
+            every(&document, schema.name, &mut |way, property| {
+                for example in property.get("examples").and_then(Value::as_array).into_iter().flatten() {
+                    let mut alone = property.clone();
+                    alone["$defs"] = document.get("$defs").cloned().unwrap_or_default();
+                    assert!(jsonschema::is_valid(&alone, example), "{way}: {example}");
+                    count += 1;
+                }
+            });
+        }
+        assert!(count > 20, "{count} examples");
+    }
+
+    #[test]
+    fn a_path_has_the_schema_whose_globs_match_it() {
+        let paths = [
+            "tenantry.toml",
+            "platform/people.yaml",
+            "platform/roles.yaml",
+            "platform/daemon.yaml",
+            "shared/invoices/workflow.yaml",
+            "tenants/acme/tenant.yaml",
+            "tenants/acme/roles.yaml",
+            "tenants/acme/secrets.yaml",
+            "tenants/acme/workflows/sync.yaml",
+            "tenants/acme/workflows/deep/sync.yaml",
+            "tenants/acme/scripts/data.yaml",
+            "tenants/acme/secrets/a.v1.sops.yaml",
+            "platform/other.yaml",
+            "README.md",
+        ];
+        for path in paths {
+            let matches = |schema: &Schema| {
+                schema.globs().any(|glob| {
+                    let glob = globset::GlobBuilder::new(glob).literal_separator(true).build().unwrap();
+                    glob.compile_matcher().is_match(path)
+                })
+            };
+            let want = ALL.iter().find(|schema| matches(schema)).map(|schema| schema.name);
+            assert_eq!(of_path(path).map(|schema| schema.name), want, "{path}");
+        }
     }
 }

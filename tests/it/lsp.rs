@@ -642,3 +642,23 @@ fn nothing_of_a_file_of_secrets_is_shown() {
     }
     assert!(client.transcript.len() > 100);
 }
+
+/// An editor that somebody else wrote: the client of pygls checks every message against the protocol's model.
+#[test]
+fn the_client_of_pygls_understands_it() {
+    let have = Command::new("python3").args(["-c", "import pygls.lsp.client"]).output();
+    if !have.is_ok_and(|output| output.status.success()) {
+        assert!(
+            std::env::var("TENANTRY_TEST_OFFLINE").as_deref() == Ok("1"),
+            "pygls is not here: install `pygls` from PyPI, or set TENANTRY_TEST_OFFLINE=1"
+        );
+        println!("missing: pygls");
+        return;
+    }
+    let place = Place::new();
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/lsp/editor.py");
+    let output = Command::new("python3").arg(script).arg(TENANTRY).arg(place.root()).output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("ok: ").count(), 10, "{said}");
+}

@@ -6,6 +6,7 @@ const PAGES: &[&str] = &[
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
+    "docs/editors.md",
     "docs/local-run.md",
     "docs/secrets.md",
     "docs/workflows.md",

@@ -56,6 +56,43 @@ fn a_new_repository_validates_without_a_warning() {
 }
 
 #[test]
+fn editors_find_the_schema_of_every_file() {
+    let place = begun();
+    place.check(&["new", "workflow", "acme/billing"], 0, "");
+    let read = |path: &str| std::fs::read_to_string(place.repo().join(path)).unwrap();
+    // By the first line of what was written, as a path from the file.
+    for path in [
+        "platform/people.yaml",
+        "platform/roles.yaml",
+        "tenants/acme/tenant.yaml",
+        "tenants/acme/roles.yaml",
+        "tenants/acme/workflows/billing.yaml",
+    ] {
+        let text = read(path);
+        let schema =
+            text.lines().next().and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
+        let schema = place
+            .repo()
+            .join(path)
+            .parent()
+            .unwrap()
+            .join(schema.unwrap_or_else(|| panic!("{path}: {text}")));
+        assert!(schema.is_file(), "{path}: no {}", schema.display());
+    }
+    assert!(read("tenantry.toml").starts_with("#:schema ./schemas/tenantry.schema.json\n"));
+    // By the mapping, for files that were written by hand.
+    let settings: serde_json::Value = serde_json::from_str(&read(".vscode/settings.json")).unwrap();
+    let mapping = settings["yaml.schemas"].as_object().unwrap();
+    assert!(mapping.keys().all(|schema| place.repo().join(schema).is_file()), "{mapping:?}");
+    assert!(
+        mapping["./schemas/workflow.schema.json"]
+            .as_array()
+            .unwrap()
+            .contains(&"tenants/*/workflows/*.yaml".into())
+    );
+}
+
+#[test]
 fn a_second_init_changes_nothing() {
     let place = begun();
     let before = std::fs::read_to_string(place.repo().join("tenantry.toml")).unwrap();
