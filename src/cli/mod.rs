@@ -274,8 +274,16 @@ fn run_secrets(args: &secrets::SecretsArgs) -> ExitCode {
     match &args.command {
         secrets::SecretsCommand::Revoke(revoke) => {
             if let Some(reason) = &revoke.reason {
-                let secrets::SecretPath { tenant, name } = &revoke.secret;
-                return asking(steering::revoke(&revoke.reach, tenant, name, &revoke.version, reason));
+                let named = match secrets::revoked(revoke) {
+                    Ok(named) => named,
+                    Err(refused) => return end_secrets(&refused),
+                };
+                return asking(async {
+                    for (secrets::SecretPath { tenant, name }, version) in &named {
+                        steering::revoke(&revoke.reach, tenant, name, version, reason).await?;
+                    }
+                    Ok(())
+                });
             }
         }
         secrets::SecretsCommand::Rotate(rotate) if rotate.leaked && rotate.reach.data.is_some() => {
@@ -296,7 +304,11 @@ fn run_secrets(args: &secrets::SecretsArgs) -> ExitCode {
         secrets::SecretsCommand::List(list) if list.reach.data.is_some() => {
             last = match last_uses(&list.reach, &list.tenant) {
                 Ok(last) => last,
-                Err(error) => return finish(Err(error)),
+                Err(Ending::No(why) | Ending::Usage(why) | Ending::CouldNot(why)) => {
+                    anstream::eprintln!("note: when they were used last is not known: {why}");
+                    None
+                }
+                Err(Ending::Quiet(_)) => None,
             };
         }
         _ => {}

@@ -12,6 +12,7 @@ mod keys;
 mod list;
 mod propose;
 mod rekey;
+mod revoke;
 mod rotate;
 mod uses;
 mod verify;
@@ -32,9 +33,10 @@ pub use decrypt::{DecryptArgs, decrypt};
 pub use edit::EditArgs;
 pub use import::ImportArgs;
 pub(super) use list::LastUses;
-pub use list::ListArgs;
 use propose::ProposeArgs;
+pub use list::ListArgs;
 pub use rekey::RekeyArgs;
+pub use revoke::RevokeArgs;
 pub use rotate::{RotateArgs, SetArgs};
 pub use verify::VerifyArgs;
 use worktree::{Told, WorkTree};
@@ -93,28 +95,6 @@ pub struct InitArgs {
     /// The directory of identities, if it is another one
     #[arg(long, value_name = "DIR")]
     pub identities: Option<PathBuf>,
-    /// The repository.
-    #[command(flatten)]
-    pub repository: RepositoryArgs,
-}
-
-/// The options of `tenantry secrets revoke`.
-#[derive(Debug, Args)]
-pub struct RevokeArgs {
-    /// The secret, as TENANT/NAME
-    #[arg(value_name = "TENANT/NAME")]
-    pub secret: SecretPath,
-    /// The version
-    pub version: VersionId,
-    /// Why; with a reason the running daemon revokes it at once, without one the work tree is changed
-    #[arg(long)]
-    pub reason: Option<String>,
-    /// The daemon.
-    #[command(flatten)]
-    pub reach: super::ReachArgs,
-    /// Whether it is proposed.
-    #[command(flatten)]
-    pub propose: ProposeArgs,
     /// The repository.
     #[command(flatten)]
     pub repository: RepositoryArgs,
@@ -202,7 +182,7 @@ pub(super) fn run(args: &SecretsArgs, now: Timestamp, last: Option<&LastUses>) -
         SecretsCommand::Rotate(args) => {
             rotate::prepare(args).and_then(|found| rotate::rotate(args, &found, now))
         }
-        SecretsCommand::Revoke(args) => revoke(args),
+        SecretsCommand::Revoke(args) => revoke::revoke(args),
         SecretsCommand::List(args) => list::list(args, now, last),
         SecretsCommand::Verify(args) => verify::verify(args),
         SecretsCommand::Rekey(args) => rekey::rekey(args, now),
@@ -211,6 +191,11 @@ pub(super) fn run(args: &SecretsArgs, now: Timestamp, last: Option<&LastUses>) -
         SecretsCommand::Decrypt(args) => return decrypt(args, &mut UserIdentities::find()),
     };
     done.unwrap_or_else(|(code, told)| Outcome::refused(code, told))
+}
+
+/// What a revocation through the daemon names.
+pub(super) fn revoked(args: &RevokeArgs) -> Result<Vec<(SecretPath, VersionId)>, Outcome> {
+    revoke::named(args).map_err(|(code, told)| Outcome::refused(code, told))
 }
 
 /// What a rotation after a leak revokes first: the version that is current.
@@ -307,37 +292,6 @@ fn recipients(tree: &WorkTree, tenant: &TenantId) -> Result<Vec<crate::sops::Rec
         ));
     }
     Ok(recipients)
-}
-
-fn revoke(args: &RevokeArgs) -> Done {
-    let SecretPath { tenant, name } = &args.secret;
-    let version = &args.version;
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
-    tree.check_tenant(tenant).map_err(|told| (NO, told))?;
-    let file = format!("tenants/{tenant}/secrets.yaml");
-    let text = tree.read(&file).map_err(could_not)?.unwrap_or_default();
-    let changed = index::revoke(&text, name, version).map_err(|error| (NO, format!("`{file}`: {error}")))?;
-    let Some(changed) = changed else {
-        return Ok(Outcome::printed(format!(
-            "version    {version} of {tenant}/{name} was revoked already\n"
-        )));
-    };
-    tree.replace(&file, &changed).map_err(could_not)?;
-    let mut done = Outcome::printed(format!(
-        "version    {version} of {tenant}/{name} is revoked once this is merged\nchanged    {file}\n"
-    ));
-    let title = format!("secrets: revoke {version} of {}", args.secret);
-    let branch = format!("secrets/revoke-{tenant}-{name}-{version}");
-    done.proposal(&tree, args.propose, &branch, &title, vec![file])?;
-    let listed = index::read(&changed).unwrap_or_default();
-    let left = listed.iter().find(|secret| secret.name == name.as_str());
-    if left.is_some_and(|secret| secret.versions.iter().all(|version| version.state != "current")) {
-        let _ = writeln!(
-            done.said,
-            "note: {tenant}/{name} has no current version now: steps that ask for it fail until `tenantry secrets set {tenant}/{name}`"
-        );
-    }
-    Ok(done)
 }
 
 /// The parser of `--input-type`, with the words it takes.

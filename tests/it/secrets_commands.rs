@@ -1,11 +1,16 @@
 //! Editing, rotating, verifying, rekeying, importing and proposing secrets, as a person does it.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
+
+use tenantry::domain::Timestamp;
+use tenantry::secrets::seal_fresh;
+use tenantry::sops::{Plaintext, Recipient};
 
 use super::secrets::{Place, Ran};
 
@@ -217,6 +222,31 @@ fn a_rotation_overlaps_or_revokes() {
 }
 
 #[test]
+fn everything_of_a_tenant_is_revoked_at_a_word() {
+    let place = place();
+    place.done(&["set", "acme/token"], NEXT);
+    let ran = place.run(&["revoke", "acme", "--all"], "", &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+    assert!(
+        ran.out.contains("v2 of acme/token is revoked") && ran.out.contains("v1 of acme/token"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.said.contains("acme/token has no current version"), "{}", ran.said);
+    let index = place.read("tenants/acme/secrets.yaml");
+    assert!(!index.contains("state: current") && !index.contains("state: pending"), "{index}");
+    assert_eq!(place.done(&["revoke", "acme", "--all"], ""), "every version is revoked already\n");
+    let check = |arguments: &[&str], code: i32, said: &str| {
+        let ran = place.run(arguments, "", &[]);
+        assert_eq!(ran.code, Some(code), "{arguments:?}: {}", ran.said);
+        assert!(ran.said.contains(said), "{arguments:?}: {}", ran.said);
+    };
+    check(&["revoke", "acme/token", "--all"], 2, "is no tenant");
+    check(&["revoke", "acme/token"], 2, "required");
+    check(&["revoke", "acme", "v1"], 2, "TENANT/NAME");
+}
+
+#[test]
 fn a_list_says_who_uses_what() {
     let place = Place::new();
     let list = json(&place.done(&["list", "acme", "--format", "json"], ""));
@@ -401,4 +431,59 @@ fn a_change_is_proposed_as_a_branch_with_one_commit() {
     );
     assert!(git(&["status", "--porcelain"]).contains("README.md"));
     assert!(!git(&["log", "-p"]).contains("canary"));
+}
+
+/// `script` gives the command a terminal; what is typed into it must not come back.
+#[test]
+fn a_passphrase_is_asked_for_without_echo() {
+    let place = Place::new();
+    let key = place.path("id").display().to_string();
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "correct horse", "-f", &key]).status();
+    assert!(made.unwrap().success());
+    let public: Recipient = std::fs::read_to_string(format!("{key}.pub")).unwrap().parse().unwrap();
+    let (name, version) = ("token".parse().unwrap(), "v1".parse().unwrap());
+    let value = Plaintext::new(VALUE.as_bytes().to_vec());
+    let sealed = seal_fresh(&name, &version, &value, &[public], Timestamp::from_millis(0)).unwrap();
+    let file = place.path("token.sops.yaml");
+    std::fs::write(&file, sealed).unwrap();
+
+    // Without a terminal: the reason, and the exit code of sops.
+    let ran =
+        place.run(&["decrypt", &file.display().to_string()], "", &[("SOPS_AGE_SSH_PRIVATE_KEY_FILE", &key)]);
+    assert_eq!(ran.code, Some(128));
+    assert!(ran.said.contains("no terminal to ask"), "{}", ran.said);
+
+    let type_in = |passphrase: &str| {
+        let command =
+            format!("{} secrets decrypt --format raw {}", env!("CARGO_BIN_EXE_tenantry"), file.display());
+        let mut child = Command::new("script")
+            .args(["--quiet", "--flush", "--return", "--command", &command, "/dev/null"])
+            .env("SOPS_AGE_SSH_PRIVATE_KEY_FILE", &key)
+            .env("HOME", place.path("home"))
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut seen = Vec::new();
+        let mut buffer = [0; 256];
+        while !String::from_utf8_lossy(&seen).contains(&format!("passphrase of {key}: ")) {
+            let count = output.read(&mut buffer).unwrap();
+            assert!(count > 0, "{}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&buffer[..count]);
+        }
+        // The prompt stands before the echo is off.
+        std::thread::sleep(Duration::from_millis(500));
+        input.write_all(format!("{passphrase}\n").as_bytes()).unwrap();
+        output.read_to_end(&mut seen).unwrap();
+        (child.wait().unwrap().code(), String::from_utf8_lossy(&seen).into_owned())
+    };
+    let (code, seen) = type_in("correct horse");
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.contains(VALUE) && !seen.contains("correct horse"), "{seen}");
+    let (code, seen) = type_in("wrong horse");
+    assert_eq!(code, Some(128), "{seen}");
+    assert!(seen.contains("the passphrase does not open it") && !seen.contains("wrong horse"), "{seen}");
 }
