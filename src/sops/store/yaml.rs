@@ -53,7 +53,7 @@ fn find_below<'n>(node: &'n Node, path: &mut Vec<&'n str>, found: &mut Option<St
 
 fn branch(document: &Document, bytes: &[u8]) -> Vec<Entry> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
-    let mut comments = Comments { text, waiting: &document.comments };
+    let mut comments = Comments { text, waiting: &document.comments, until: usize::MAX };
     let mut entries = match &document.root.kind {
         Kind::Mapping(entries) => comments.mapping(entries, &document.root, true),
         Kind::Scalar { .. } | Kind::Sequence(_) => Vec::new(),
@@ -66,6 +66,8 @@ fn branch(document: &Document, bytes: &[u8]) -> Vec<Entry> {
 struct Comments<'d> {
     text: &'d str,
     waiting: &'d [Comment],
+    /// Where the next key or item begins, beyond which nothing belongs to what is read now.
+    until: usize,
 }
 
 impl<'d> Comments<'d> {
@@ -85,10 +87,11 @@ impl<'d> Comments<'d> {
 
     /// Those behind a value: on its line, or on lines of their own that are indented as its collection is.
     fn behind(&mut self, line: usize, column: usize) -> Option<&'d str> {
-        let text = self.text;
+        let (text, until) = (self.text, self.until);
         self.next_if(|comment| {
-            comment.span.start.line == line
-                || (comment.span.start.column >= column && own_line(text, comment.span))
+            let here = comment.span.start.line == line
+                || (comment.span.start.column >= column && own_line(text, comment.span));
+            here && comment.span.start.offset < until
         })
     }
 
@@ -103,8 +106,10 @@ impl<'d> Comments<'d> {
                 found.push(Entry::comment(comment));
             }
             let text = key_text(key);
-            let inside = self.value(value, Some(key.span.start.line));
-            let (comments, inside) = inside;
+            let outer = self.until;
+            self.until = entries.get(index + 1).map_or(outer, |(next, _)| next.span.start.offset.min(outer));
+            let (comments, inside) = self.value(value, Some(key.span.start.line));
+            self.until = outer;
             found.extend(comments.into_iter().map(Entry::comment));
             if !metadata {
                 found.push(match text {
@@ -174,7 +179,10 @@ impl<'d> Comments<'d> {
             while let Some(comment) = self.before(item.span.start.offset) {
                 found.push(Raw::comment(comment));
             }
+            let outer = self.until;
+            self.until = items.get(index + 1).map_or(outer, |next| next.span.start.offset.min(outer));
             let (comments, value) = self.value(item, None);
+            self.until = outer;
             found.extend(comments.into_iter().map(Raw::comment));
             found.push(value);
             if !flow && index + 1 == items.len() {
