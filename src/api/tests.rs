@@ -49,6 +49,7 @@ fn platform(mode: ChangeControlMode) -> Platform {
             retention: Retention::default(),
             recovery: vec![],
             private: vec![],
+            mail: false,
         },
         people: People {
             users: CALLERS.iter().map(|(_, name)| (name.parse().unwrap(), person())).collect(),

@@ -27,6 +27,7 @@ fn platform() -> Platform {
             retention: Default::default(),
             recovery: vec![],
             private: vec![],
+            mail: false,
         },
         people: People {
             users: users.into_iter().map(|name| (name.parse().unwrap(), person())).collect(),

@@ -116,7 +116,8 @@ fn fill(scaffold: &mut Scaffold, known: &Known, first: &TenantId, id: &str) {
     if host.contains("gitlab") {
         scaffold.add_if_absent(
             ".gitlab-ci.yml",
-            "validate:\n  script:\n    - tenantry validate --format gitlab\n",
+            "tenantry:\n  variables: { GIT_DEPTH: \"0\" }\n  script:\n    - tenantry ci > gl-code-quality-report.json\n  \
+             artifacts:\n    when: always\n    reports: { codequality: gl-code-quality-report.json }\n",
         );
     } else {
         scaffold.add_if_absent(
@@ -130,7 +131,7 @@ fn fill(scaffold: &mut Scaffold, known: &Known, first: &TenantId, id: &str) {
              \x20   steps:\n\
              \x20     - uses: actions/checkout@v4\n\
              \x20       with: { fetch-depth: 0 }\n\
-             \x20     - run: tenantry validate --format github\n",
+             \x20     - run: tenantry ci\n",
         );
     }
 }

@@ -4,12 +4,14 @@
 //! standard output, everything else to standard error.
 
 mod audit;
+mod ci;
 mod crontab;
 pub mod demo;
 pub mod doctor;
 mod door;
 mod ending;
 pub mod explain;
+mod fixing;
 mod importing;
 pub mod init;
 mod inside;
@@ -27,8 +29,10 @@ pub mod secrets;
 mod serve;
 mod server;
 mod sharing;
+mod since;
 mod steering;
 pub mod validate;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -54,6 +58,7 @@ In a repository, without a daemon:
   people      Adds a person
   import      Makes workflows of a crontab
   validate    Checks every file as the daemon does
+  ci          Checks a change with the base and format of the CI it runs in
   run         Runs a workflow from the work tree in the sandbox and stores nothing
   explain     Prints the page of a rule
   schema      Prints JSON Schemas for editors
@@ -117,6 +122,8 @@ enum Command {
     Import(importing::ImportArgs),
     /// Checks every file as the daemon does
     Validate(validate::ValidateArgs),
+    /// Checks a change with the base and format of the CI it runs in
+    Ci(ci::CiArgs),
     /// Runs a workflow from the work tree in the sandbox and stores nothing
     Run(run::RunArgs),
     /// Prints the page of a rule
@@ -214,6 +221,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::People(args) => new::run_people(&args),
         Command::Import(args) => finish(importing::run(&args)),
         Command::Validate(args) => finish(validate::run(&args)),
+        Command::Ci(args) => finish(ci::run(&args)),
         Command::Run(args) => run::run(&args),
         Command::Explain(args) => finish(explain::run(&args)),
         Command::Schema(args) => finish(schema::run(&args)),

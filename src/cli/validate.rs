@@ -5,14 +5,16 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use super::Ending;
-use super::page;
-use crate::desired::{self, report};
+use super::{Ending, fixing, now, page, since};
+use crate::desired::{self, report, rules};
 use crate::domain::{DesiredState, Diagnostic, Listing, Platform, Severity, TenantId, Tree};
 use crate::source::{LocalRepository, Snapshot};
 
 /// Trees that wait for a thread: each may hold a whole tenant.
 const WAITING_MAX: usize = 4;
+
+/// Times that fixes are made and looked for again: one may bring another to light.
+const FIX_ROUNDS_MAX: usize = 8;
 
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +25,9 @@ pub struct ValidateArgs {
     /// Check a commit in place of the work tree
     #[arg(long, value_name = "REV")]
     rev: Option<String>,
+    /// Run the rules that compare with a base too: what left this commit, branch or tag
+    #[arg(long, value_name = "BASE")]
+    since: Option<String>,
     /// Check only these tenants; may be given several times
     #[arg(long, value_name = "T")]
     tenant: Vec<TenantId>,
@@ -32,11 +37,17 @@ pub struct ValidateArgs {
     /// Let warnings count as findings for the exit code
     #[arg(long)]
     deny_warnings: bool,
+    /// Make the fixes that keep what is meant, then check again
+    #[arg(long, conflicts_with_all = ["rev", "watch"])]
+    fix: bool,
+    /// Check again whenever a file changes, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["rev", "since"])]
+    watch: bool,
 }
 
 /// How findings are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum FindingFormat {
+pub(super) enum FindingFormat {
     /// Text with excerpts
     #[default]
     Human,
@@ -52,13 +63,29 @@ enum FindingFormat {
     Junit,
 }
 
+/// What is to be checked and how it is to be shown.
+pub(super) struct Order<'a> {
+    pub(super) repo: &'a std::path::Path,
+    pub(super) rev: Option<&'a str>,
+    pub(super) since: Option<&'a str>,
+    pub(super) only: &'a [TenantId],
+    pub(super) format: FindingFormat,
+    pub(super) deny_warnings: bool,
+    /// Whether the findings go to standard error as text beside the document.
+    pub(super) spoken: bool,
+}
+
 /// What was read and found.
-struct Checked {
+pub(super) struct Checked {
     /// Whether tenants were judged at all: without a platform every judgement would be a guess.
-    platform: bool,
-    found: Vec<Diagnostic>,
-    tenants: Vec<TenantId>,
-    texts: BTreeMap<String, Arc<[u8]>>,
+    pub(super) platform: bool,
+    pub(super) found: Vec<Diagnostic>,
+    pub(super) tenants: Vec<TenantId>,
+    pub(super) texts: BTreeMap<String, Arc<[u8]>>,
+    /// Whether the rules that compare with a base were run.
+    compared: bool,
+    /// The commit that was checked; `None` for a work tree.
+    revision: Option<String>,
 }
 
 /// Checks a repository and prints what was found.
@@ -66,28 +93,35 @@ struct Checked {
 /// # Errors
 /// `Quiet(1)` if there are findings at or above the threshold, `CouldNot` if nothing could be checked.
 pub fn run(args: &ValidateArgs) -> Result<(), Ending> {
-    let repository = LocalRepository::open(&args.repo).map_err(Ending::could_not)?;
-    let (snapshot, revision) = match &args.rev {
-        Some(name) => {
-            let commit = repository.resolve(name).map_err(Ending::could_not)?;
-            (repository.at(&commit).map_err(Ending::could_not)?, Some(commit.to_string()))
-        }
-        None => (repository.work_tree().map_err(Ending::could_not)?, None),
+    if args.watch {
+        return super::watching::run(&args.repo, &args.tenant, args.format);
+    }
+    let order = Order {
+        repo: &args.repo,
+        rev: args.rev.as_deref(),
+        since: args.since.as_deref(),
+        only: &args.tenant,
+        format: args.format,
+        deny_warnings: args.deny_warnings,
+        spoken: false,
     };
-    let checked = check(&snapshot, &args.tenant)?;
-    let broken: BTreeSet<&TenantId> = checked
-        .found
-        .iter()
-        .filter(|finding| finding.severity == Severity::Error)
-        .filter_map(|finding| finding.tenant.as_ref())
-        .collect();
-    let numbers = report::Checked {
-        checked: checked.tenants.len(),
-        clean: checked.tenants.len() - broken.len(),
-        broken: broken.len(),
-    };
-    show(args.format, &checked, revision.as_deref(), numbers);
-    let threshold = if args.deny_warnings { Severity::Warning } else { Severity::Error };
+    if args.fix {
+        fix(&order)?;
+    }
+    check_and_show(&order)
+}
+
+/// Checks what an order names, shows it, and says by its ending whether it passes.
+pub(super) fn check_and_show(order: &Order<'_>) -> Result<(), Ending> {
+    let repository = LocalRepository::open(order.repo).map_err(Ending::could_not)?;
+    let checked = once(&repository, order)?;
+    show(order.format, &checked);
+    if order.spoken {
+        let text = human(&checked, anstream::stderr().is_terminal());
+        anstream::eprint!("{text}");
+        anstream::eprintln!("{}", checked.summary());
+    }
+    let threshold = if order.deny_warnings { Severity::Warning } else { Severity::Error };
     if checked.found.iter().any(|finding| finding.severity >= threshold) {
         Err(Ending::Quiet(1))
     } else {
@@ -95,7 +129,93 @@ pub fn run(args: &ValidateArgs) -> Result<(), Ending> {
     }
 }
 
-fn check(snapshot: &Snapshot, only: &[TenantId]) -> Result<Checked, Ending> {
+fn once(repository: &LocalRepository, order: &Order<'_>) -> Result<Checked, Ending> {
+    let commit = order.rev.map(|name| repository.resolve(name)).transpose().map_err(Ending::could_not)?;
+    let snapshot = match &commit {
+        Some(commit) => repository.at(commit),
+        None => repository.work_tree(),
+    };
+    let snapshot = snapshot.map_err(Ending::could_not)?;
+    let mut checked = check(&snapshot, order.only)?;
+    hint_untracked(repository, commit.is_some(), &mut checked.found);
+    checked.revision = commit.as_ref().map(ToString::to_string);
+    if let Some(base) = order.since {
+        let base = since::start(repository, base, commit.as_ref())?;
+        let found = since::check(repository, &base, commit.as_ref(), &snapshot, order.only)?;
+        checked.found.extend(found);
+        report::sort(&mut checked.found);
+        checked.compared = true;
+    }
+    Ok(checked)
+}
+
+/// Makes safe fixes until there are no more, and says each.
+fn fix(order: &Order<'_>) -> Result<(), Ending> {
+    let repository = LocalRepository::open(order.repo).map_err(Ending::could_not)?;
+    let mut made = 0;
+    for _ in 0..FIX_ROUNDS_MAX {
+        let checked = once(&repository, &Order { since: None, ..*order })?;
+        let texts = |path: &str| checked.texts.get(path).map(|bytes| bytes.to_vec());
+        let done = fixing::apply(repository.directory(), &checked.found, &texts);
+        for line in done.made.iter().chain(&done.left) {
+            anstream::eprintln!("{line}");
+        }
+        made += done.made.len();
+        if done.made.is_empty() {
+            break;
+        }
+    }
+    anstream::eprintln!("made {}", plural(made, "fix"));
+    Ok(())
+}
+
+/// Says of a script that is missing whether it lies in the directory all the same, and why it is not seen.
+fn hint_untracked(repository: &LocalRepository, committed: bool, found: &mut [Diagnostic]) {
+    for finding in found.iter_mut().filter(|finding| finding.rule.id == rules::SCRIPT_MISSING.id) {
+        let Some(place) = finding.related.iter().find(|place| place.at.span.is_none()) else { continue };
+        let there = repository.directory().join(&place.at.path).symlink_metadata();
+        if there.is_ok_and(|there| there.is_file()) {
+            finding.help = Some(if committed {
+                format!("`{}` lies in the work tree and is not committed: git add it", place.at.path)
+            } else {
+                format!(
+                    "`{0}` is there and ignored by Git: git add -f {0}, or change .gitignore",
+                    place.at.path
+                )
+            });
+        }
+    }
+}
+
+impl Checked {
+    pub(super) fn of(
+        platform: bool,
+        found: Vec<Diagnostic>,
+        tenants: Vec<TenantId>,
+        texts: BTreeMap<String, Arc<[u8]>>,
+    ) -> Self {
+        Self { platform, found, tenants, texts, compared: false, revision: None }
+    }
+
+    fn numbers(&self) -> report::Checked {
+        let broken: BTreeSet<&TenantId> = self
+            .found
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .filter_map(|finding| finding.tenant.as_ref())
+            .collect();
+        let broken = self.tenants.iter().filter(|tenant| broken.contains(tenant)).count();
+        report::Checked { checked: self.tenants.len(), clean: self.tenants.len() - broken, broken }
+    }
+
+    /// One line that says what was checked, and what was not.
+    pub(super) fn summary(&self) -> String {
+        let errors = self.found.iter().filter(|finding| finding.severity == Severity::Error).count();
+        summary(self.platform, self.compared, self.numbers(), errors, self.found.len() - errors)
+    }
+}
+
+pub(super) fn check(snapshot: &Snapshot, only: &[TenantId]) -> Result<Checked, Ending> {
     let listing = snapshot.listing().map_err(Ending::could_not)?;
     if listing.settings.is_none() && listing.tenants.is_empty() && listing.platform.is_none() {
         return Err(Ending::CouldNot(
@@ -117,26 +237,28 @@ fn check(snapshot: &Snapshot, only: &[TenantId]) -> Result<Checked, Ending> {
         listing.tenants.keys().filter(|tenant| only.is_empty() || only.contains(tenant)).cloned().collect();
     let Some(platform) = platform else {
         report::sort(&mut found);
-        return Ok(Checked { platform: false, found, tenants: Vec::new(), texts });
+        return Ok(Checked::of(false, found, Vec::new(), texts));
     };
     let results = read_all(snapshot, &platform, &listing, &shared, &wanted, &mut texts)?;
     let mut states = Vec::new();
-    for (state, findings) in results {
+    for (_, state, findings) in results {
         states.extend(state);
         found.extend(findings);
     }
     states.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-    found.extend(desired::check_fleet(&states));
+    let fleet = desired::check_fleet(&states, &|path| texts.get(path).cloned());
+    found.extend(fleet);
     report::sort(&mut found);
     // A mistake in `shared/` is told once, and again for each tenant that it breaks.
     found.dedup();
-    Ok(Checked { platform: true, found, tenants: wanted, texts })
+    Ok(Checked::of(true, found, wanted, texts))
 }
 
-type Judged = (Option<DesiredState>, Vec<Diagnostic>);
+/// One tenant as it was judged.
+pub(super) type Judged = (TenantId, Option<DesiredState>, Vec<Diagnostic>);
 
 /// Reads tenants one after the other from the repository and judges them on all processors.
-fn read_all(
+pub(super) fn read_all(
     snapshot: &Snapshot,
     platform: &Platform,
     listing: &Listing,
@@ -144,6 +266,7 @@ fn read_all(
     wanted: &[TenantId],
     texts: &mut BTreeMap<String, Arc<[u8]>>,
 ) -> Result<Vec<Judged>, Ending> {
+    let at = now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len().max(1));
     let progress = std::io::stderr().is_terminal() && wanted.len() > 50;
     std::thread::scope(|scope| {
@@ -157,7 +280,9 @@ fn read_all(
                     loop {
                         let next = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         let Ok((tenant, tree)) = next else { return results };
-                        results.push(desired::read(platform, listing, shared, &tree, tenant));
+                        let (state, mut found) = desired::read(platform, listing, shared, &tree, tenant);
+                        found.extend(desired::check_clock(&tree, tenant, at));
+                        results.push((tenant.clone(), state, found));
                     }
                 })
             })
@@ -209,21 +334,25 @@ pub(super) fn remember(tree: &Tree, texts: &mut BTreeMap<String, Arc<[u8]>>) {
     }
 }
 
-fn show(format: FindingFormat, checked: &Checked, revision: Option<&str>, numbers: report::Checked) {
+/// Findings as text with excerpts; empty where there are none.
+pub(super) fn human(checked: &Checked, colour: bool) -> String {
+    let texts = |path: &str| checked.texts.get(path).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    report::human(&checked.found, &texts, colour && colour_wanted())
+}
+
+pub(super) fn show(format: FindingFormat, checked: &Checked) {
     let found = &checked.found;
     match format {
         FindingFormat::Human => {
-            let texts =
-                |path: &str| checked.texts.get(path).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
-            let colour = anstream::stdout().is_terminal() && colour_wanted();
-            let text = report::human(found, &texts, colour);
+            let text = human(checked, anstream::stdout().is_terminal());
             if !text.is_empty() {
                 page::line(text.trim_end_matches('\n'));
             }
-            let errors = found.iter().filter(|finding| finding.severity == Severity::Error).count();
-            anstream::eprintln!("{}", summary(checked.platform, numbers, errors, found.len() - errors));
+            anstream::eprintln!("{}", checked.summary());
         }
-        FindingFormat::Json => page::json(&report::json(found, revision, numbers)),
+        FindingFormat::Json => {
+            page::json(&report::json(found, checked.revision.as_deref(), checked.numbers()));
+        }
         FindingFormat::Sarif => page::json(&report::sarif(found, env!("CARGO_PKG_VERSION"))),
         FindingFormat::Github => {
             let text = report::github(found);
@@ -244,22 +373,31 @@ fn colour_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// One line that says what was checked, and what was not.
-fn summary(platform: bool, numbers: report::Checked, errors: usize, warnings: usize) -> String {
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+fn plural(count: usize, word: &str) -> String {
+    let ending = match (count, word.ends_with('x')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {word}{ending}")
+}
+
+fn summary(
+    platform: bool,
+    compared: bool,
+    numbers: report::Checked,
+    errors: usize,
+    warnings: usize,
+) -> String {
+    let (errors, warnings) = (plural(errors, "error"), plural(warnings, "warning"));
     if !platform {
         return format!(
-            "checked the platform alone: {}, {}; tenants are checked once its files can be read",
-            plural(errors, "error"),
-            plural(warnings, "warning"),
+            "checked the platform alone: {errors}, {warnings}; tenants are checked once its files can be read"
         );
     }
-    format!(
-        "checked the platform and {}: {}, {}; rules that compare with a base were not run",
-        plural(numbers.checked, "tenant"),
-        plural(errors, "error"),
-        plural(warnings, "warning"),
-    )
+    let tenants = plural(numbers.checked, "tenant");
+    let base = if compared { "" } else { "; rules that compare with a base were not run: --since BASE" };
+    format!("checked the platform and {tenants}: {errors}, {warnings}{base}")
 }
 
 #[cfg(test)]
@@ -267,11 +405,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_counts() {
+    fn the_summary_counts_and_says_what_was_not_run() {
         let numbers = report::Checked { checked: 3, clean: 2, broken: 1 };
         assert_eq!(
-            summary(true, numbers, 1, 0),
-            "checked the platform and 3 tenants: 1 error, 0 warnings; rules that compare with a base were not run"
+            summary(true, false, numbers, 1, 0),
+            "checked the platform and 3 tenants: 1 error, 0 warnings; rules that compare with a base were not run: --since BASE"
         );
+        assert_eq!(
+            summary(true, true, numbers, 2, 1),
+            "checked the platform and 3 tenants: 2 errors, 1 warning"
+        );
+        assert_eq!((plural(1, "fix"), plural(2, "fix")), ("1 fix".into(), "2 fixes".into()));
     }
 }

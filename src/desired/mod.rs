@@ -13,10 +13,11 @@ pub mod schema;
 pub mod written;
 
 pub use lower::{
-    Restrictions, check_fleet, check_listing, check_shared, platform_facts, read, read_platform,
-    read_restrictions, shared_used,
+    Author, Requirements, Restrictions, Side, TenantChange, check_change, check_clock, check_fleet,
+    check_listing, check_shared, check_signatures, platform_facts, read, read_platform, read_restrictions,
+    requirements, shared_used,
 };
-pub use lower::{pins_used, private_key_at};
+pub use lower::{holds_secret, pins_used};
 
 #[cfg(test)]
 mod fixture;

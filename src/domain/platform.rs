@@ -42,6 +42,9 @@ pub struct Settings {
     pub recovery: Vec<String>,
     /// Private addresses that a tenant may reach: tenant, host, port.
     pub private: Vec<PrivateHost>,
+    /// Whether mail can leave: there is an `[smtp]` section.
+    #[serde(default)]
+    pub mail: bool,
 }
 
 /// An opening into a private range.

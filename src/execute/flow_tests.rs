@@ -263,6 +263,7 @@ impl House {
                 retention: Retention::default(),
                 recovery: Vec::new(),
                 private: Vec::new(),
+                mail: false,
             },
             people: People {
                 users: BTreeMap::from([("alice".parse().expect("a name"), person)]),

@@ -72,6 +72,7 @@ mod tests {
                 retention: Retention::default(),
                 recovery: vec![],
                 private: vec![],
+                mail: false,
             },
             people: People {
                 users: BTreeMap::from([("alice".parse().unwrap(), person)]),

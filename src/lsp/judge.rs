@@ -425,10 +425,25 @@ impl<'a> Judge<'a> {
     }
 
     fn judge_fleet(&mut self) {
-        let found = desired::check_fleet(self.states.values().filter_map(|(state, _)| state.as_ref()));
+        let texts = |path: &str| self.bytes(path);
+        let states = self.states.values().filter_map(|(state, _)| state.as_ref());
+        let found = desired::check_fleet(states, &texts);
         let shown = self.shown(found, None);
         let touched = self.board.put(&Origin::Fleet, shown);
         touched.iter().for_each(|path| self.publish(path));
+    }
+
+    /// A tenant's file as it is edited, else as it lies.
+    fn bytes(&self, path: &str) -> Option<Arc<[u8]>> {
+        if let Some(buffer) = self.buffers.get(path) {
+            return Some(Arc::from(buffer.text.as_str().as_bytes()));
+        }
+        let tenant = tenant_of(path)?;
+        if let Some(tree) = self.trees.get(&tenant) {
+            return tree.get(path)?.content.clone();
+        }
+        let tree = self.disk.as_ref()?.snapshot.tenant_tree(&tenant).ok()?;
+        tree.get(path)?.content.clone()
     }
 
     fn publish(&mut self, path: &str) {

@@ -7,6 +7,7 @@
 
 mod changes;
 mod git;
+mod history;
 mod nearby;
 mod objects;
 mod overlay;
@@ -30,6 +31,7 @@ use crate::domain::{CommitId, Disposition, Listing, ObjectId, Revision, TenantId
 
 pub use changes::{Changes, Watched};
 pub use git::GitSource;
+pub use history::Written;
 pub use overlay::overlay;
 pub use remote::{FetchSettings, Remote, RemoteError, default_branch};
 pub use watch::{Waker, Watch};

@@ -28,11 +28,11 @@ const PLACES: [&str; 4] = ["tenantry.toml", "platform", "shared", "tenants"];
 
 /// A directory with a tenantry repository in it, under Git or not.
 pub struct LocalRepository {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     /// `None` outside Git.
-    repository: Option<Repository>,
+    pub(super) repository: Option<Repository>,
     /// From the repository's root to `directory`, with `/` at its end; empty where they are one.
-    prefix: String,
+    pub(super) prefix: String,
 }
 
 /// One state of a local repository: a commit, or the work tree.

@@ -216,6 +216,7 @@ pub(crate) fn platform() -> Platform {
             retention: Default::default(),
             recovery: Vec::new(),
             private: Vec::new(),
+            mail: false,
         },
         people: crate::domain::People { users: users.into(), ..Default::default() },
         admins: BTreeSet::new(),

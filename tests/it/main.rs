@@ -7,6 +7,7 @@
 )]
 
 mod bad_luck;
+mod change;
 mod commands;
 mod compile_fail;
 mod crash;

@@ -170,26 +170,6 @@ fn current(path: &Path, want: &str, stale: &mut Vec<String>) {
     }
 }
 
-fn names(directory: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(root().join(directory)).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-#[test]
-fn the_pages_of_rules_are_current() {
-    let mut stale = Vec::new();
-    for rule in rules::all() {
-        current(&root().join("docs/rules").join(format!("{}.md", rule.id)), &rule.page(), &mut stale);
-    }
-    assert_eq!(stale, [""; 0], "run the tests with UPDATE_GENERATED=1");
-    let mut want: Vec<String> = rules::all().map(|rule| format!("{}.md", rule.id)).collect();
-    want.sort();
-    assert_eq!(names("docs/rules"), want, "pages of rules that do not exist");
-}
-
 #[test]
 fn the_schemas_are_current() {
     let mut stale = Vec::new();

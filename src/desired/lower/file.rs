@@ -1,7 +1,8 @@
 //! One file's bytes to its tree, and the list of what was found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::content;
 use crate::desired::rules::{self, Rule};
 use crate::domain::{Diagnostic, Entry, Mode, SecretName, Severity, Span, TenantId};
 use crate::yaml::{self, Budget, Comment, Node, ProblemKind};
@@ -15,31 +16,61 @@ pub(super) struct Found {
     /// In the order of finding.
     pub(super) list: Vec<Diagnostic>,
     comments: BTreeMap<String, Vec<Comment>>,
+    /// Files of which nothing may be quoted.
+    unquotable: BTreeSet<String>,
+    /// Secrets that alert routes name, until the index is known.
+    pub(super) routes: Vec<(SecretName, Span)>,
     /// Where the secrets of the index are written.
     pub(super) secrets: BTreeMap<SecretName, Span>,
 }
 
 impl Found {
     pub(super) fn push(&mut self, finding: Diagnostic) {
+        if is_about_secret(&finding) {
+            self.unquotable.insert(finding.at.path.clone());
+        }
         self.list.push(finding);
     }
 
     /// Takes the findings and comments of another list, each finding changed by `told`.
-    pub(super) fn absorb(&mut self, other: Self, told: impl FnMut(Diagnostic) -> Diagnostic) {
-        self.list.extend(other.list.into_iter().map(told));
+    pub(super) fn absorb(&mut self, other: Self, mut told: impl FnMut(Diagnostic) -> Diagnostic) {
+        let Self { list, unquotable, .. } = other;
+        self.list.extend(list.into_iter().map(|mut finding| {
+            // Once it is told at another place, the file that it is about is no longer known.
+            if unquotable.contains(&finding.at.path) && !is_about_secret(&finding) {
+                content::unquoted(&mut finding);
+            }
+            told(finding)
+        }));
         self.secrets.extend(other.secrets);
     }
 
+    /// Takes a file's comments, for its warnings.
+    pub(super) fn comment(&mut self, path: &str, comments: Vec<Comment>) {
+        self.comments.insert(path.to_owned(), comments);
+    }
+
     /// Sets aside what comments say, names the tenant, sorts by place.
-    pub(super) fn finish(mut self, tenant: Option<&TenantId>) -> Vec<Diagnostic> {
+    pub(super) fn finish(self, tenant: Option<&TenantId>) -> Vec<Diagnostic> {
+        self.finish_as(tenant, true)
+    }
+
+    /// As [`Found::finish`]; `whole` is false where only some rules were run, so that a comment that ignores
+    /// another one is not told to be of no use.
+    pub(super) fn finish_as(mut self, tenant: Option<&TenantId>, whole: bool) -> Vec<Diagnostic> {
         let mut list = std::mem::take(&mut self.list);
+        // With an error not every rule was run.
+        let judged = whole && list.iter().all(|finding| finding.severity < Severity::Error);
         for (path, comments) in &self.comments {
             for comment in comments {
-                suppress(path, comment, &mut list);
+                suppress(path, comment, judged && !path.starts_with("shared/"), whole, &mut list);
             }
         }
         for finding in &mut list {
             finding.tenant = tenant.cloned();
+            if self.unquotable.contains(&finding.at.path) && !is_about_secret(finding) {
+                content::unquoted(finding);
+            }
         }
         list.sort_by(|a, b| (&a.at, a.rule.id, &a.message).cmp(&(&b.at, b.rule.id, &b.message)));
         list.dedup();
@@ -52,35 +83,68 @@ impl Found {
     }
 }
 
-/// `# tenantry: ignore[W203] reason` at the end of a line, or on the line above.
-fn suppress(path: &str, comment: &Comment, list: &mut Vec<Diagnostic>) {
+/// Whether a finding says that its file holds what nobody may see.
+fn is_about_secret(finding: &Diagnostic) -> bool {
+    [&rules::PRIVATE_KEY, &rules::PLAIN_SECRET, &rules::PASSWORD_IN_URL]
+        .iter()
+        .any(|rule| rule.id == finding.rule.id)
+}
+
+/// `# tenantry: ignore[W203] reason` at the end of a line, or on the line above; several ids with commas.
+///
+/// With `judged` a comment that sets nothing aside is a finding; with `told` one that cannot be read is.
+fn suppress(path: &str, comment: &Comment, judged: bool, told: bool, list: &mut Vec<Diagnostic>) {
     let Some(rest) = comment.text.trim().strip_prefix("tenantry:") else { return };
-    let bad = |message: String| rules::BAD_SUPPRESSION.at(path, Some(comment.span), message);
-    let Some((id, reason)) = rest.trim().strip_prefix("ignore[").and_then(|rest| rest.split_once(']')) else {
-        let help = "write `# tenantry: ignore[W203] the reason`";
-        list.push(bad("this comment for tenantry cannot be read".into()).help(help));
+    let mut bad = |message: String, help: &str| {
+        if told {
+            list.push(rules::BAD_SUPPRESSION.at(path, Some(comment.span), message).help(help));
+        }
+    };
+    let Some((ids, reason)) = rest.trim().strip_prefix("ignore[").and_then(|rest| rest.split_once(']'))
+    else {
+        bad("this comment for tenantry cannot be read".into(), "write `# tenantry: ignore[W203] the reason`");
         return;
     };
-    let Some(rule) = rules::all().find(|rule| rule.id == id.trim()) else {
-        list.push(bad("no rule has the id that this comment ignores".into()).help("see `tenantry explain`"));
-        return;
-    };
-    if rule.severity == Severity::Error {
-        list.push(bad(format!("{} is an error and cannot be ignored", rule.id)).help("cure it"));
-        return;
+    let mut wanted = Vec::new();
+    for id in ids.split(',').map(str::trim) {
+        let Some(rule) = rules::all().find(|rule| rule.id == id) else {
+            bad("no rule has the id that this comment ignores".into(), "see `tenantry explain`");
+            return;
+        };
+        if rule.severity == Severity::Error && rule.id != rules::NO_CURRENT.id {
+            bad(format!("{} is an error and cannot be ignored", rule.id), "cure it, and remove the comment");
+            return;
+        }
+        if rule.kind == rules::Kind::Change {
+            bad(
+                format!("{} judges a change and cannot be ignored in a file", rule.id),
+                "remove the comment: who agrees to a change decides on it",
+            );
+            return;
+        }
+        wanted.push(rule);
     }
     if reason.trim().is_empty() {
-        list.push(bad("ignoring a warning needs a reason".into()).help("write it behind the bracket"));
+        bad("ignoring a warning needs a reason".into(), "write it behind the bracket");
         return;
     }
     let line = comment.span.start.line;
-    list.retain(|finding| {
-        let here = finding.at.path == path
-            && finding.rule.id == rule.id
-            && finding.severity == Severity::Warning
-            && finding.at.span.is_none_or(|span| span.start.line == line || span.start.line == line + 1);
-        !here
-    });
+    for rule in wanted {
+        let before = list.len();
+        list.retain(|finding| {
+            let here = finding.at.path == path
+                && finding.rule.id == rule.id
+                && finding.severity == Severity::Warning
+                && finding.at.span.is_none_or(|span| span.start.line == line || span.start.line == line + 1);
+            !here
+        });
+        let here = rule.kind == rules::Kind::Tree && rule.id != rules::SHARED_RECIPIENT.id;
+        if list.len() == before && judged && here {
+            let message = format!("there is no {} here to ignore", rule.id);
+            let help = "remove the comment, or put it at the end of the line that it is for";
+            list.push(rules::BAD_SUPPRESSION.at(path, Some(comment.span), message).help(help));
+        }
+    }
 }
 
 /// Reads a file that holds one document. `None` if it was reported.
@@ -157,61 +221,4 @@ pub(super) fn problem_found(path: &str, problem: &yaml::Problem, quote: bool) ->
         finding = finding.related(path, Some(span), "begins here");
     }
     finding
-}
-
-/// Marks of private keys, none of which a public file holds by chance.
-const PRIVATE_KEYS: [&str; 2] = ["AGE-SECRET-KEY-1", "AGE-SECRET-KEY-PQ-1"];
-
-/// Where a text holds a private key: an age identity, or a PEM block that says so.
-#[must_use]
-pub fn private_key_at(text: &[u8]) -> Option<usize> {
-    let find = |needle: &[u8], from: usize| {
-        text[from..].windows(needle.len()).position(|window| window == needle).map(|at| at + from)
-    };
-    let identity = PRIVATE_KEYS.iter().find_map(|mark| {
-        let at = find(mark.as_bytes(), 0)?;
-        // A mention in prose is followed by something other than a key.
-        let key = text[at + mark.len()..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        (key >= 50).then_some(at)
-    });
-    identity.or_else(|| {
-        let mut from = 0;
-        while let Some(at) = find(b"-----BEGIN ", from) {
-            let line = text[at..].split(|byte| *byte == b'\n').next().unwrap_or_default();
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.len() < 80 && line.windows(16).any(|window| window == b"PRIVATE KEY-----") {
-                return Some(at);
-            }
-            from = at + 1;
-        }
-        None
-    })
-}
-
-/// Reports a private key. Its line is named, never shown.
-pub(super) fn check_private_keys(path: &str, entry: &Entry, found: &mut Found) {
-    let Some(bytes) = &entry.content else { return };
-    let Some(at) = private_key_at(bytes) else { return };
-    let line = 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
-    let place = crate::domain::Position { offset: at, line, column: 1 };
-    let finding = rules::PRIVATE_KEY
-        .at(path, Some(Span { start: place, end: place }), "a private key stands in the repository")
-        .help("take it for leaked: make a new key, re-encrypt what it opens, and remove it from the history");
-    found.push(finding);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_private_key_is_known_by_its_marks() {
-        let key = format!("AGE-SECRET-KEY-1{}", "Q".repeat(58));
-        assert_eq!(private_key_at(format!("a\n{key}\n").as_bytes()), Some(2));
-        assert_eq!(private_key_at(b"see AGE-SECRET-KEY-1... in the manual"), None);
-        let pem = format!("x\n-----BEGIN {} KEY-----\nabc\n", "OPENSSH PRIVATE");
-        assert_eq!(private_key_at(pem.as_bytes()), Some(2));
-        assert_eq!(private_key_at(b"-----BEGIN PUBLIC KEY-----\n"), None);
-        assert_eq!(private_key_at(b""), None);
-    }
 }

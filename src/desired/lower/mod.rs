@@ -1,12 +1,18 @@
 //! From what was written to what is meant.
 
+mod change;
+mod clock;
+mod content;
 mod expressions;
 mod file;
+mod names;
 mod order;
 mod place;
 mod platform;
+mod reach;
 mod restrictions;
 mod roles;
+mod routes;
 mod scripts;
 mod secrets;
 mod steps;
@@ -15,6 +21,7 @@ mod triggers;
 mod workflow;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::desired::rules;
 use crate::desired::written::{
@@ -24,9 +31,13 @@ use crate::domain::{
     CommitId, DesiredState, Diagnostic, GroupId, Listing, Platform, Principal, Severity, TenantId,
     TenantSettings, TenantState, Tree, UserId, WorkflowId,
 };
+use crate::sops::Recipient;
+use crate::yaml;
 use file::Found;
 
-pub use file::private_key_at;
+pub use change::{Author, Requirements, Side, TenantChange, check_change, check_signatures, requirements};
+pub use clock::check_clock;
+pub use content::holds_secret;
 pub use platform::{platform_facts, read_platform};
 pub use restrictions::{Restrictions, read_restrictions};
 
@@ -103,43 +114,40 @@ pub fn pins_used(tree: &Tree, tenant: &TenantId) -> BTreeSet<(String, CommitId)>
 /// Says what lies below `tenants/` and is no tenant.
 #[must_use]
 pub fn check_listing(listing: &Listing) -> Vec<Diagnostic> {
-    listing
-        .misplaced
-        .iter()
-        .map(|path| {
-            let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
-            match name.parse::<TenantId>() {
-                Err(error) if !name.contains('.') => rules::BAD_NAME
-                    .at(path, None, format!("`{}` cannot name a tenant: {error}", name.escape_debug()))
-                    .help("rename the directory"),
-                _ => rules::UNKNOWN_PLACE
-                    .at(path, None, "nothing is read at this place")
-                    .help("below `tenants/` lies one directory for each tenant"),
-            }
-        })
-        .collect()
+    let mut found = Found::default();
+    let paths: Vec<String> = listing.tenants.keys().map(|tenant| format!("tenants/{tenant}")).collect();
+    let tenants = listing.tenants.keys().zip(&paths);
+    names::check("tenant", tenants.map(|(tenant, path)| (tenant.as_str(), path.as_str(), None)), &mut found);
+    let misplaced = listing.misplaced.iter().map(|path| {
+        let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
+        match name.parse::<TenantId>() {
+            Err(error) if !name.contains('.') => rules::BAD_NAME
+                .at(path, None, format!("`{}` cannot name a tenant: {error}", name.escape_debug()))
+                .help("rename the directory"),
+            _ => rules::UNKNOWN_PLACE
+                .at(path, None, "nothing is read at this place")
+                .help("below `tenants/` lies one directory for each tenant"),
+        }
+    });
+    found.list.extend(misplaced);
+    found.finish(None)
 }
 
 /// Finds what only several tenants together show: one recipient in two of them.
+///
+/// `texts` gives the bytes of a file, for its places and for the comments that set a warning aside.
 #[must_use]
-pub fn check_fleet<'a>(states: impl IntoIterator<Item = &'a DesiredState>) -> Vec<Diagnostic> {
+pub fn check_fleet<'a>(
+    states: impl IntoIterator<Item = &'a DesiredState>,
+    texts: &dyn Fn(&str) -> Option<Arc<[u8]>>,
+) -> Vec<Diagnostic> {
     let mut owners: BTreeMap<&str, &TenantId> = BTreeMap::new();
     let mut found = Vec::new();
     for state in states {
         for recipient in &state.state.settings.recipients {
             match owners.get(recipient.as_str()) {
                 Some(first) if **first != state.tenant => {
-                    let message = format!(
-                        "tenants `{first}` and `{}` name the same recipient: whoever holds its key reads both",
-                        state.tenant
-                    );
-                    let path = format!("tenants/{}/tenant.yaml", state.tenant);
-                    let mut finding = rules::SHARED_RECIPIENT
-                        .at(&path, None, message)
-                        .help("make a key of its own with `tenantry secrets init`")
-                        .related(&format!("tenants/{first}/tenant.yaml"), None, "also here");
-                    finding.tenant = Some(state.tenant.clone());
-                    found.push(finding);
+                    found.extend(shared_recipient(first, &state.tenant, recipient, texts));
                 }
                 Some(_) => {}
                 None => {
@@ -151,13 +159,50 @@ pub fn check_fleet<'a>(states: impl IntoIterator<Item = &'a DesiredState>) -> Ve
     found
 }
 
+fn shared_recipient(
+    first: &TenantId,
+    second: &TenantId,
+    recipient: &str,
+    texts: &dyn Fn(&str) -> Option<Arc<[u8]>>,
+) -> Vec<Diagnostic> {
+    let mut found = Found::default();
+    let mut place = |tenant: &TenantId, own: bool| {
+        let path = format!("tenants/{tenant}/tenant.yaml");
+        let bytes = texts(&path);
+        let document = bytes.and_then(|bytes| yaml::parse(&bytes, &yaml::Budget::default()).ok()?.pop());
+        let span = document.as_ref().and_then(|document| {
+            let recipients = document.root.get("secrets")?.get("recipients")?.as_sequence()?;
+            let same = |node: &&yaml::Node| {
+                node.scalar()
+                    .and_then(|text| text.parse::<Recipient>().ok())
+                    .is_some_and(|key| key.as_str() == recipient)
+            };
+            recipients.iter().find(same).map(|node| node.span)
+        });
+        if let (true, Some(document)) = (own, document) {
+            found.comment(&path, document.comments);
+        }
+        (path, span)
+    };
+    let (first_path, first_span) = place(first, false);
+    let (path, span) = place(second, true);
+    let message =
+        format!("tenants `{first}` and `{second}` name the same recipient: whoever holds its key reads both");
+    let finding = rules::SHARED_RECIPIENT
+        .at(&path, span, message)
+        .help("make a key of its own with `tenantry secrets init`")
+        .related(&first_path, first_span, "also here");
+    found.push(finding);
+    found.finish_as(Some(second), false)
+}
+
 /// Reads every workflow below `shared/` for itself, so that its author sees mistakes that no tenant shows yet.
 #[must_use]
 pub fn check_shared(tree: &Tree) -> Vec<Diagnostic> {
     let mut found = Found::default();
     place::check_below("shared/", tree, &mut found);
     for (path, entry) in tree.below("shared/") {
-        file::check_private_keys(path, entry, &mut found);
+        content::check(path, entry, &mut found);
         if !path.ends_with("/workflow.yaml") || path.split('/').count() != 3 {
             continue;
         }
@@ -177,6 +222,9 @@ impl Tenancy<'_> {
         let (grants, elevations) = self.roles(settings.as_ref(), found);
         let secrets = self.secrets(settings.as_ref(), found);
         let workflows = self.workflows(settings.as_ref(), secrets.as_ref(), found);
+        if let Some(secrets) = &secrets {
+            routes::check_secrets(&format!("{}tenant.yaml", self.root), secrets, found);
+        }
         let (settings, secrets, workflows) = (settings?, secrets?, workflows?);
         secrets::check_unused(self, &secrets, &workflows, found);
         let named =
@@ -232,6 +280,10 @@ impl Tenancy<'_> {
         found: &mut Found,
     ) -> Option<BTreeMap<WorkflowId, crate::domain::Workflow>> {
         let below = format!("{}workflows/", self.root);
+        let names = self.tree.below(&below);
+        let names =
+            names.filter_map(|(path, _)| Some((path[below.len()..].strip_suffix(".yaml")?, path, None)));
+        names::check("workflow", names, found);
         let mut workflows = BTreeMap::new();
         let mut whole = true;
         for (path, entry) in self.tree.below(&below) {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Tenancy, file};
+use super::{Tenancy, content};
 use crate::desired::lower::file::Found;
 use crate::desired::rules;
-use crate::domain::{Diagnostic, Entry, FileChange, Mode, Tree, WorkflowId};
+use crate::domain::{Diagnostic, Entry, FileChange, Mode, Position, Span, Tree, WorkflowId};
 
 /// Looks over one tenant's directory. False where the tree is not whole: nothing may be concluded from it.
 pub(super) fn check_tenant(tenancy: &Tenancy<'_>, found: &mut Found) -> bool {
@@ -15,7 +15,7 @@ pub(super) fn check_tenant(tenancy: &Tenancy<'_>, found: &mut Found) -> bool {
     for (path, entry) in tenancy.tree.below(&tenancy.root) {
         let place = &path[tenancy.root.len()..];
         check_place(path, place, tenancy.tree, found);
-        file::check_private_keys(path, entry, found);
+        content::check(path, entry, found);
         let data = !place.starts_with("scripts/");
         if data && entry.mode == Mode::Executable {
             let finding = rules::EXECUTABLE_DATA
@@ -95,6 +95,7 @@ fn check_place(path: &str, place: &str, tree: &Tree, found: &mut Found) {
         return;
     }
     if place.starts_with("policies/") && place.ends_with(".cedar") {
+        found.list.extend(permit_in_policy(path, tree));
         let finding = rules::NOT_SUPPORTED
             .at(path, None, "policies are not supported yet")
             .help("remove the file: it would guard nothing");
@@ -153,6 +154,30 @@ pub(super) fn yml(path: &str, tree: &Tree) -> Diagnostic {
         path,
         FileChange::Rename { to },
     )
+}
+
+/// A `permit` of a policy, comments aside: policies may only forbid.
+pub(super) fn permit_in_policy(path: &str, tree: &Tree) -> Option<Diagnostic> {
+    let text = std::str::from_utf8(tree.get(path)?.content.as_deref()?).ok()?;
+    let (mut offset, mut line) = (0, 0);
+    for written in text.split_inclusive('\n') {
+        line += 1;
+        let code = written.split("//").next().unwrap_or(written);
+        let words = code.match_indices("permit").find(|(at, word)| {
+            let name = |c: char| c.is_alphanumeric() || c == '_';
+            !code[..*at].ends_with(name) && !code[at + word.len()..].starts_with(name)
+        });
+        if let Some((at, word)) = words {
+            let column = 1 + code[..at].chars().count();
+            let start = Position { offset: offset + at, line, column };
+            let end =
+                Position { offset: start.offset + word.len(), line, column: column + word.chars().count() };
+            let finding = rules::POLICY_PERMITS.at(path, Some(Span { start, end }), "a policy cannot permit");
+            return Some(finding.help("write `forbid`; what somebody may do stands in roles.yaml"));
+        }
+        offset += written.len();
+    }
+    None
 }
 
 fn unknown(path: &str, help: &str, found: &mut Found) {

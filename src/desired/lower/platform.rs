@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::file::{self, Found};
-use super::place;
+use super::{content, names, place, routes};
 use crate::desired::rules;
 use crate::desired::written::{
     Language, WrittenDaemon, WrittenIdentities, WrittenPeople, WrittenPlatformRoles, WrittenSettings, decode,
@@ -18,7 +18,7 @@ use crate::domain::{
 use crate::sops::Recipient;
 use crate::yaml::Node;
 
-const SETTINGS: &str = "tenantry.toml";
+pub(super) const SETTINGS: &str = "tenantry.toml";
 const PEOPLE: &str = "platform/people.yaml";
 const ROLES: &str = "platform/roles.yaml";
 const DAEMON: &str = "platform/daemon.yaml";
@@ -60,7 +60,7 @@ fn lower(tree: &Tree, found: &mut Found) -> Option<Platform> {
         return None;
     }
     for (path, entry) in tree.below("platform/") {
-        file::check_private_keys(path, entry, found);
+        content::check(path, entry, found);
         if ![PEOPLE, ROLES, DAEMON].contains(&path) {
             check_place(path, tree, found);
         }
@@ -123,6 +123,7 @@ fn check_place(path: &str, tree: &Tree, found: &mut Found) {
     let finding = if path.ends_with(".md") {
         return;
     } else if path.ends_with(".cedar") {
+        found.list.extend(place::permit_in_policy(path, tree));
         rules::NOT_SUPPORTED
             .at(path, None, "policies are not supported yet")
             .help("remove the file: it would guard nothing")
@@ -156,7 +157,7 @@ fn settings(tree: &Tree, found: &mut Found) -> Option<Settings> {
         );
         return None;
     };
-    file::check_private_keys(SETTINGS, entry, found);
+    content::check(SETTINGS, entry, found);
     let root = match parse_toml(bytes, SETTINGS) {
         Ok(root) => root,
         Err(problems) => {
@@ -191,6 +192,22 @@ fn settings(tree: &Tree, found: &mut Found) -> Option<Settings> {
     let recovery = written.secrets.and_then(|keys| keys.value.recovery);
     let recovery = recipients(SETTINGS, recovery.map(|list| list.value).unwrap_or_default(), found);
     let limits = written.limits.map(|limits| limits.value);
+    let private: Vec<PrivateHost> = written
+        .network
+        .and_then(|network| network.value.private)
+        .map(|list| list.value)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|opening| PrivateHost {
+            tenant: opening.value.tenant.value.to_string(),
+            host: opening.value.host.value,
+            port: opening.value.port.value,
+        })
+        .collect();
+    if let Some(routes) = written.alerts.and_then(|alerts| alerts.value.routes) {
+        let ways = routes::Ways { tenant: None, private: &private, mail: written.smtp.is_some() };
+        let _ = routes::check(SETTINGS, routes.value, &ways, found);
+    }
     let value = |length: Option<Spanned<crate::domain::Length>>| length.map(|length| length.value);
     let policy = root.get("change_control").map_or(Value::Null, plain_json);
     Some(Settings {
@@ -212,18 +229,8 @@ fn settings(tree: &Tree, found: &mut Found) -> Option<Settings> {
             runs: value(keep.value.runs),
         }),
         recovery,
-        private: written
-            .network
-            .and_then(|network| network.value.private)
-            .map(|list| list.value)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|opening| PrivateHost {
-                tenant: opening.value.tenant.value.to_string(),
-                host: opening.value.host.value,
-                port: opening.value.port.value,
-            })
-            .collect(),
+        private,
+        mail: written.smtp.is_some(),
     })
 }
 
@@ -269,7 +276,7 @@ pub(super) fn recipients(path: &str, written: Vec<Spanned<String>>, found: &mut 
             }
             Ok(key) => read.push(key.as_str().to_owned()),
             Err(_) => {
-                let secret = file::private_key_at(recipient.value.as_bytes()).is_some();
+                let secret = content::holds_secret(recipient.value.as_bytes());
                 // What stands here may be a private key by mistake: it is not quoted.
                 let message =
                     if secret { "this is a private key" } else { "this is no recipient that can be used" };
@@ -283,6 +290,12 @@ pub(super) fn recipients(path: &str, written: Vec<Spanned<String>>, found: &mut 
 
 fn lower_people(written: WrittenPeople, found: &mut Found) -> People {
     let mut people = People::default();
+    let users = written.users.iter().flat_map(|users| &users.value.0);
+    names::check("person", users.map(|(id, _)| (id.value.as_str(), PEOPLE, Some(id.span))), found);
+    let groups = written.groups.iter().flat_map(|groups| &groups.value.0);
+    names::check("group", groups.map(|(id, _)| (id.value.as_str(), PEOPLE, Some(id.span))), found);
+    let services = written.services.iter().flat_map(|services| &services.value.0);
+    names::check("service", services.map(|(id, _)| (id.value.as_str(), PEOPLE, Some(id.span))), found);
     for (id, person) in written.users.map(|users| users.value.0).unwrap_or_default() {
         let person = person.value;
         let keys = person.keys.map(|keys| keys.value).unwrap_or_default();

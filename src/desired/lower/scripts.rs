@@ -168,7 +168,8 @@ pub(super) fn check_script(
         } else {
             format!("add it at `{full}`, and to Git")
         };
-        found.push(at(&rules::SCRIPT_MISSING, format!("there is no script `{name}`")).help(help));
+        let finding = at(&rules::SCRIPT_MISSING, format!("there is no script `{name}`")).help(help);
+        found.push(finding.label("no such file").related(&full, None, "it would lie here"));
         return;
     };
     if matches!(entry.mode, Mode::Symlink | Mode::Submodule) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{self, Found};
-use super::{Tenancy, platform, scripts};
+use super::{Tenancy, names, platform, scripts};
 use crate::desired::rules;
 use crate::desired::written::{WrittenSecret, WrittenSecrets, WrittenVersion};
 use crate::domain::{
@@ -25,6 +25,8 @@ pub(super) fn lower(
 ) -> Option<Lowered> {
     let none = Vec::new();
     let entries = written.secrets.as_ref().map_or(&none, |secrets| &secrets.value.0);
+    let index = entries.iter().map(|(name, _)| (name.value.as_str(), path, Some(name.span)));
+    names::check("secret", index, found);
     let mut secrets = BTreeMap::new();
     let mut listed: BTreeMap<String, Vec<(SecretName, VersionId, Span)>> = BTreeMap::new();
     for (name, secret) in entries {

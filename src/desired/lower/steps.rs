@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::expressions::{KnownStep, Sight};
 use super::file::Found;
 use super::order;
+use super::reach::Starts;
 use super::scripts;
 use super::workflow::Scene;
 use crate::desired::rules;
@@ -35,6 +36,7 @@ const ON_FAILURE: &str = "on_failure";
 /// What the steps of one workflow have in common.
 struct Body<'a> {
     scene: &'a Scene<'a>,
+    starts: &'a Starts<'a>,
     inputs: &'a BTreeMap<FieldName, Input>,
     files: &'a BTreeMap<String, ScriptFile>,
     timeout: Length,
@@ -42,8 +44,10 @@ struct Body<'a> {
 }
 
 /// Lowers the steps and the one for failures; `None` if they could not be put in order.
+#[expect(clippy::too_many_arguments, reason = "a workflow's parts, each used once")]
 pub(super) fn lower(
     scene: &Scene<'_>,
+    starts: &Starts<'_>,
     written: WrittenSteps,
     on_failure: Option<Spanned<WrittenStep>>,
     inputs: &BTreeMap<FieldName, Input>,
@@ -83,7 +87,8 @@ pub(super) fn lower(
             (id.value.clone(), KnownStep { outputs, list: step.value.for_each.is_some() })
         })
         .collect();
-    let mut body = Body { scene, inputs, files, timeout, known };
+    check_reached(scene, starts, &written, &waits, found);
+    let mut body = Body { scene, starts, inputs, files, timeout, known };
     let mut lowered: Vec<Option<Step>> = Vec::new();
     let ids: Vec<StepId> = written.iter().map(|(id, _)| id.value.clone()).collect();
     check_mapping(scene, &written, on_failure.as_ref(), found);
@@ -158,6 +163,45 @@ fn waits(scene: &Scene<'_>, written: &WrittenSteps, found: &mut Found) -> Vec<Wa
         all.push(if needs.value.0.is_empty() { Waits::Nothing } else { Waits::Needs(named) });
     }
     all
+}
+
+/// Reports steps whose condition is never true, with those that need them.
+fn check_reached(
+    scene: &Scene<'_>,
+    starts: &Starts<'_>,
+    written: &WrittenSteps,
+    waits: &[Waits],
+    found: &mut Found,
+) {
+    for (id, step) in written {
+        let Some(condition) = &step.value.condition else { continue };
+        let text = condition.value.0.trim();
+        let bare = text.strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}")).map_or(text, str::trim);
+        // What comes from inputs and steps is known in a run only.
+        if bare.contains("inputs") || bare.contains("steps") || !starts.never(bare) {
+            continue;
+        }
+        let message =
+            format!("the step `{}` never runs: its condition is false whatever starts it", id.value);
+        let mut finding = rules::UNREACHABLE_STEP.at(scene.path, Some(condition.span), message);
+        finding = finding.label("never true").help("correct the condition, or remove the step");
+        let mut gone = BTreeSet::from([&id.value]);
+        // Steps may stand before those that they need: look until no other one is found.
+        loop {
+            let next = written.iter().zip(waits).find(|((other, _), waits)| {
+                let Waits::Needs(needs) = waits else { return false };
+                !gone.contains(&other.value) && needs.iter().any(|need| gone.contains(need))
+            });
+            let Some(((other, _), _)) = next else { break };
+            gone.insert(&other.value);
+            finding = finding.related(
+                scene.path,
+                Some(other.span),
+                format!("`{}` needs it and never runs either", other.value),
+            );
+        }
+        found.push(finding);
+    }
 }
 
 fn report_circle(scene: &Scene<'_>, written: &WrittenSteps, circle: &[usize], found: &mut Found) {
@@ -292,6 +336,10 @@ impl Body<'_> {
                     found.push(finding.help("remove it: a script of the repository has a shebang line"));
                 }
                 scripts::check_script(path, self.scene.root, self.scene.tree, self.files, run, found);
+                let script = self.scene.tree.get(&format!("{}{}", self.scene.root, run.value));
+                if let Some(bytes) = script.and_then(|script| script.content.as_deref()) {
+                    self.check_start(bytes, run.span, found);
+                }
                 Some(Work::Script { path: run.value.clone() })
             }
             (None, Some(script)) => {
@@ -302,6 +350,7 @@ impl Body<'_> {
                             .help("write what it does"),
                     );
                 }
+                self.check_start(script.value.0.as_bytes(), script.span, found);
                 let shell = step.shell.as_ref().map_or_else(Default::default, |shell| shell.value);
                 Some(Work::Inline { shell, text: script.value.0.clone() })
             }
@@ -319,6 +368,17 @@ impl Body<'_> {
                 found.push(finding.help("write `run: scripts/NAME`, or `script:`"));
                 None
             }
+        }
+    }
+
+    fn check_start(&self, script: &[u8], span: Span, found: &mut Found) {
+        if let Some(how) = self.starts.started_by(script) {
+            let finding = rules::TRIGGERS_ITSELF.at(
+                self.scene.path,
+                Some(first_line(span)),
+                format!("this script {how}: each run would start the next one"),
+            );
+            found.push(finding.help("let something else start the workflow, or leave that to another one"));
         }
     }
 

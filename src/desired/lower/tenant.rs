@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::file::Found;
-use super::{Tenancy, platform};
+use super::{Tenancy, platform, routes};
 use crate::desired::rules;
 use crate::desired::written::{WrittenLimits, WrittenPause, WrittenRetention, WrittenTenant};
 use crate::domain::{
@@ -52,6 +52,11 @@ pub(super) fn lower(
             "window": length(&slo.value.window),
         })
     });
+    let ways = routes::Ways {
+        tenant: Some(tenancy.tenant.as_str()),
+        private: &platform.settings.private,
+        mail: platform.settings.mail,
+    };
     Some(TenantSettings {
         kind: written.kind.map_or_else(Default::default, |kind| kind.value),
         owner: written.owner.value,
@@ -73,7 +78,7 @@ pub(super) fn lower(
             .unwrap_or_default(),
         alert_routes: alerts
             .and_then(|alerts| alerts.routes)
-            .map(|routes| check_routes(path, routes.value, found))
+            .map(|routes| routes::check(path, routes.value, &ways, found))
             .unwrap_or_default(),
         slo,
         suspend: written.suspend.map(|pause| lower_pause(pause.value)),
@@ -171,28 +176,4 @@ fn lower_retention(
         logs: above("logs", logs, floors.logs),
         runs: above("runs", runs, floors.runs),
     }
-}
-
-fn check_routes(
-    path: &str,
-    routes: Vec<Spanned<crate::desired::written::Plain>>,
-    found: &mut Found,
-) -> Vec<Value> {
-    const KINDS: [&str; 4] = ["slack", "alertmanager", "email", "webhook"];
-    let mut read = Vec::new();
-    for route in routes {
-        let kinds = route
-            .value
-            .0
-            .as_object()
-            .map_or(0, |map| KINDS.iter().filter(|kind| map.contains_key(**kind)).count());
-        if kinds != 1 {
-            let finding = rules::BAD_VALUE
-                .at(path, Some(route.span), "a route is a mapping with the name of its kind")
-                .help("one of `slack`, `alertmanager`, `email`, `webhook`");
-            found.push(finding);
-        }
-        read.push(route.value.0);
-    }
-    read
 }

@@ -10,7 +10,7 @@ use super::{scripts, tenant};
 use crate::desired::rules;
 use crate::desired::written::{Anything, Entries, WrittenInput, WrittenTriggers, nearest};
 use crate::domain::{
-    CommitTrigger, FieldName, Input, ScheduleTrigger, Span, Spanned, TenantSettings, Timestamp, Tree,
+    CommitTrigger, FieldName, Input, Length, ScheduleTrigger, Span, Spanned, TenantSettings, Timestamp, Tree,
     Triggers, ValueType,
 };
 use crate::expression::Root;
@@ -18,6 +18,8 @@ use crate::schedule::{Cron, CronError, Zone};
 
 /// Schedules of one workflow.
 const SCHEDULES_MAX: usize = 100;
+/// What is shorter is too often.
+const OFTEN: Length = Length::from_secs(300);
 /// Clock changes are looked for from here: the same file has the same findings whenever it is read.
 const CLOCK_CHANGES_FROM: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 /// What defaults and triggers may read: nothing of a run exists yet.
@@ -155,6 +157,16 @@ fn check_cron(path: &str, written: &Spanned<String>, zone: &str, found: &mut Fou
                 let message = format!("this time {how} when the clock changes in {zone}");
                 let finding = rules::UNEVEN_SCHEDULE.at(path, Some(written.span), message);
                 found.push(finding.help("choose a time outside the change, or the zone UTC"));
+            }
+            // A schedule of one minute of the hour cannot be too frequent, and most are of that kind.
+            let minutes = cron.text().split(' ').next().unwrap_or_default();
+            let every = minutes.contains(['*', ',', '-', '/']).then(|| cron.shortest_interval());
+            if let Some(every) = every.filter(|every| *every < OFTEN) {
+                let message = format!("this schedule fires every {every}");
+                let finding = rules::SCHEDULE_TOO_OFTEN.at(path, Some(written.span), message);
+                found.push(
+                    finding.help(format!("write `*/5 * * * *` for every {OFTEN}, or start it by an event")),
+                );
             }
             cron.text().to_owned()
         }

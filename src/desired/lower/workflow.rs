@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::expressions::Sight;
 use super::file::{self, Found};
+use super::reach::Starts;
 use super::steps::{self, WrittenSteps};
 use super::{Tenancy, scripts, secrets, tenant, triggers};
 use crate::desired::rules;
@@ -12,7 +13,7 @@ use crate::desired::written::{
     listed, nearest,
 };
 use crate::domain::{
-    CommitId, Concurrency, FieldName, Input, Length, OnLimit, Pinned, SecretName, Span, Spanned,
+    CommitId, Concurrency, FieldName, Input, Length, OnLimit, Pinned, SecretName, Span, Spanned, TenantId,
     TenantSettings, Tree, Workflow, WorkflowId,
 };
 use crate::expression::Root;
@@ -22,6 +23,7 @@ const RUN_TIMEOUT: Length = Length::from_secs(3600);
 
 /// Where the body of a workflow is written, and what its steps may have.
 pub(super) struct Scene<'a> {
+    pub(super) tenant: &'a TenantId,
     pub(super) path: &'a str,
     /// Directory that scripts and globs are written from.
     pub(super) root: &'a str,
@@ -59,7 +61,9 @@ pub(super) fn lower(
 ) -> Option<Workflow> {
     let own = Place { root: &tenancy.root, tree: tenancy.tree };
     let Some(uses) = written.uses.clone() else {
-        let scene = Scene { path, root: own.root, tree: own.tree, settings, secrets, mapping: None, own };
+        let tenant = tenancy.tenant;
+        let scene =
+            Scene { tenant, path, root: own.root, tree: own.tree, settings, secrets, mapping: None, own };
         return lower_body(&scene, id, written, None, found);
     };
     let Body { name, tree, at } = shared_body(tenancy, path, &uses, found)?;
@@ -84,6 +88,8 @@ pub(super) fn lower(
                 Some("pin a commit in which it is mended, or follow `shared/NAME` without a pin".into());
             finding.at.path = path.to_owned();
             finding.at.span = Some(uses.span);
+            // Its places are those of the older file.
+            finding.fix = None;
         }
         finding
     });
@@ -114,6 +120,9 @@ fn expanded(its: &Use<'_>, written: WrittenWorkflow, found: &mut Found) -> Optio
     if !super::place::check_below(&root, tree, found) {
         return None;
     }
+    for (path, entry) in tree.below(&root) {
+        super::content::check(path, entry, found);
+    }
     let body: WrittenWorkflow = file::parse(&body_path, entry, found)
         .and_then(|root| decode(&root, &body_path, Language::Yaml, &mut found.list))?;
     if let Some(nested) = &body.uses {
@@ -125,7 +134,16 @@ fn expanded(its: &Use<'_>, written: WrittenWorkflow, found: &mut Found) -> Optio
     }
     let mapping = Some(Mapping { path, span: its.span, names });
     let place = Place { root: &tenancy.root, tree: tenancy.tree };
-    let scene = Scene { path: &body_path, root: &root, tree, settings, secrets, mapping, own: place };
+    let scene = Scene {
+        tenant: tenancy.tenant,
+        path: &body_path,
+        root: &root,
+        tree,
+        settings,
+        secrets,
+        mapping,
+        own: place,
+    };
     let mut workflow = lower_body(&scene, id, body, Some((path, own)), found)?;
     workflow.uses = Some(format!("shared/{name}"));
     Some(workflow)
@@ -331,7 +349,15 @@ fn lower_body(
         tree: trigger_tree,
         settings: scene.settings,
     };
+    let webhook = on.as_ref().is_some_and(|on| on.value.webhook.is_some());
     let triggers = triggers::lower(&place, on, &inputs, found);
+    let starts = Starts {
+        tenant: scene.tenant,
+        workflow: id.as_str(),
+        commit: triggers.commit.is_some(),
+        schedule: !triggers.schedules.is_empty(),
+        webhook,
+    };
     let files = written.files.take().map(|files| files.value);
     let files = scripts::visible(path, scene.root, scene.tree, files.as_deref(), found);
     // The only step of a short form has all the time of its run.
@@ -343,7 +369,7 @@ fn lower_body(
     let replay_safe = written.replay_safe.as_ref().is_some_and(|safe| safe.value);
     let on_failure = written.on_failure.take();
     let written = short_form(path, written, found)?;
-    let lowered = steps::lower(scene, written, on_failure, &inputs, &files, timeout, found);
+    let lowered = steps::lower(scene, &starts, written, on_failure, &inputs, &files, timeout, found);
     let after =
         found.list.iter().filter(|finding| finding.severity == crate::domain::Severity::Error).count();
     let (steps, on_failure) = lowered.filter(|_| before == after)?;

@@ -1,11 +1,13 @@
 //! Findings for people, the way rustc shows them.
 
+use std::cell::RefCell;
+
 use annotate_snippets::{
     Annotation, AnnotationKind, Element, Group, Level, Origin, Padding, Renderer, Snippet,
 };
 
 use super::{Texts, is_secret_file};
-use crate::desired::private_key_at;
+use crate::desired::holds_secret;
 use crate::domain::{Diagnostic, Location, Severity};
 
 /// Lines of an excerpt.
@@ -14,8 +16,21 @@ const LINES_MAX: usize = 6;
 const BYTES_MAX: usize = 2_000;
 
 /// Shows findings with excerpts, a blank line between two.
+///
+/// A file that holds a key or a token is not excerpted, by the finding that says so or by its neighbour.
 #[must_use]
 pub fn human(found: &[Diagnostic], texts: &Texts<'_>, colour: bool) -> String {
+    // Findings come in the order of files: each text is fetched and looked through once, not once a finding.
+    let last: RefCell<Option<(String, Option<String>)>> = RefCell::new(None);
+    let texts = |path: &str| {
+        let mut last = last.borrow_mut();
+        if last.as_ref().is_none_or(|(known, _)| known != path) {
+            let shown = texts(path).filter(|text| !holds_secret(text.as_bytes()));
+            *last = Some((path.to_owned(), shown));
+        }
+        last.as_ref().and_then(|(_, text)| text.clone())
+    };
+    let texts: &Texts<'_> = &texts;
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let mut out = String::new();
     for one in found {
@@ -39,11 +54,18 @@ fn group<'a>(one: &'a Diagnostic, texts: &Texts<'_>) -> Group<'a> {
         &one.label,
         texts,
     ));
-    for related in &one.related {
+    let (files, places): (Vec<_>, Vec<_>) = one.related.iter().partition(|related| related.at.span.is_none());
+    for related in places {
         group = group.element(place(&related.at, AnnotationKind::Context, &related.message, texts));
     }
+    if one.help.is_some() || !files.is_empty() {
+        group = group.element(Padding);
+    }
+    for related in files {
+        group = group.element(Level::NOTE.message(format!("{}: {}", related.message, related.at.path)));
+    }
     if let Some(help) = &one.help {
-        group = group.element(Padding).element(Level::HELP.message(help.as_str()));
+        group = group.element(Level::HELP.message(help.as_str()));
     }
     group
 }
@@ -73,8 +95,7 @@ fn place<'a>(at: &'a Location, kind: AnnotationKind, label: &'a str, texts: &Tex
 /// The lines of a span, the number of the first, and the span within them.
 fn excerpt(at: &Location, texts: &Texts<'_>) -> Option<(String, usize, std::ops::Range<usize>)> {
     let span = at.span?;
-    // A key in a file that is no secret file is a finding, and must not be printed by it or by its neighbour.
-    let text = texts(&at.path).filter(|text| private_key_at(text.as_bytes()).is_none())?;
+    let text = texts(&at.path)?;
     let (start, end) = (span.start.offset, span.end.offset.max(span.start.offset));
     if !text.is_char_boundary(start) || end > text.len() || !text.is_char_boundary(end) {
         return None;

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::{Diagnostic, Finding, Severity};
+use crate::desired::rules;
+use crate::domain::{Diagnostic, Finding, Fix, Severity};
 
 /// What was checked: the numbers of `tenantry.validate/1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -36,7 +37,9 @@ pub fn json(found: &[Diagnostic], revision: Option<&str>, tenants: Checked) -> V
 pub fn sarif(found: &[Diagnostic], version: &str) -> Value {
     let rules: BTreeMap<&str, &str> = found.iter().map(|one| (one.rule.id, one.rule.name)).collect();
     let index: BTreeMap<&str, usize> = rules.keys().enumerate().map(|(index, id)| (*id, index)).collect();
-    let results: Vec<Value> = found.iter().map(|one| sarif_result(one, &index)).collect();
+    let prints = fingerprints(found);
+    let results: Vec<Value> =
+        found.iter().zip(&prints).map(|(one, print)| sarif_result(one, &index, print)).collect();
     json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
         "version": "2.1.0",
@@ -44,20 +47,66 @@ pub fn sarif(found: &[Diagnostic], version: &str) -> Value {
             "tool": {"driver": {
                 "name": "tenantry",
                 "version": version,
-                "rules": rules.iter().map(|(id, name)| json!({
-                    "id": id,
-                    "name": name,
-                    "shortDescription": {"text": name.replace('-', " ")},
-                    "help": {"text": format!("tenantry explain {id}")},
-                })).collect::<Vec<_>>(),
+                "rules": rules.iter().map(|(id, name)| sarif_rule(id, name)).collect::<Vec<_>>(),
             }},
+            "invocations": [{"executionSuccessful": true}],
             "columnKind": "unicodeCodePoints",
             "results": results,
         }],
     })
 }
 
-fn sarif_result(one: &Diagnostic, index: &BTreeMap<&str, usize>) -> Value {
+/// What a rule finds and why, with its page.
+fn sarif_rule(id: &str, name: &str) -> Value {
+    let mut rule = json!({
+        "id": id,
+        "name": name,
+        "shortDescription": {"text": name.replace('-', " ")},
+        "help": {"text": format!("tenantry explain {id}")},
+    });
+    if let Some(known) = rules::find(id) {
+        rule["shortDescription"] = json!({"text": known.what});
+        rule["fullDescription"] = json!({"text": format!("{} {}", known.what, known.why)});
+        rule["help"] = json!({
+            "text": format!("{} {} (tenantry explain {id})", known.what, known.why),
+            "markdown": known.page(),
+        });
+        rule["defaultConfiguration"] = json!({"level": level(known.severity)});
+    }
+    rule
+}
+
+fn level(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
+}
+
+/// A fix that changes text, as SARIF 3.55 writes it; renaming a file has no form there.
+fn sarif_fix(fix: &Fix) -> Option<Value> {
+    let replacements = fix.edits.iter().map(|edit| {
+        let (start, end) = (edit.span.start, edit.span.end);
+        json!({
+            "deletedRegion": {
+                "startLine": start.line, "startColumn": start.column, "endLine": end.line, "endColumn": end.column,
+            },
+            "insertedContent": {"text": edit.text},
+        })
+    });
+    let replacements: Vec<Value> = replacements.collect();
+    (!replacements.is_empty()).then(|| {
+        json!({
+            "description": {"text": fix.title},
+            "artifactChanges": [{
+                "artifactLocation": {"uri": uri(&fix.path), "uriBaseId": "%SRCROOT%"},
+                "replacements": replacements,
+            }],
+        })
+    })
+}
+
+fn sarif_result(one: &Diagnostic, index: &BTreeMap<&str, usize>, print: &str) -> Value {
     let finding = Finding::from(one);
     let region = |line: usize, column: usize, end_line: usize, end_column: usize| json!({"startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column});
     let text = match &finding.help {
@@ -68,22 +117,26 @@ fn sarif_result(one: &Diagnostic, index: &BTreeMap<&str, usize>) -> Value {
     if one.at.span.is_some() {
         location["region"] = region(finding.line, finding.column, finding.end_line, finding.end_column);
     }
-    json!({
+    let related = one.related.iter().zip(&finding.related).enumerate().map(|(id, (place, shown))| {
+        let mut physical = json!({"artifactLocation": {"uri": uri(&shown.path), "uriBaseId": "%SRCROOT%"}});
+        if place.at.span.is_some() {
+            physical["region"] = json!({"startLine": shown.line, "startColumn": shown.column});
+        }
+        json!({"id": id, "message": {"text": shown.message}, "physicalLocation": physical})
+    });
+    let mut result = json!({
         "ruleId": finding.rule,
         "ruleIndex": index.get(finding.rule.as_str()),
-        "level": match finding.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "level": level(finding.severity),
         "message": {"text": text},
         "locations": [{"physicalLocation": location}],
-        "relatedLocations": finding.related.iter().enumerate().map(|(id, place)| json!({
-            "id": id,
-            "message": {"text": place.message},
-            "physicalLocation": {
-                "artifactLocation": {"uri": uri(&place.path), "uriBaseId": "%SRCROOT%"},
-                "region": {"startLine": place.line, "startColumn": place.column},
-            },
-        })).collect::<Vec<_>>(),
-        "partialFingerprints": {"tenantry/v1": fingerprint(one)},
-    })
+        "relatedLocations": related.collect::<Vec<_>>(),
+        "partialFingerprints": {"tenantry/v1": print},
+    });
+    if let Some(fix) = one.fix.as_ref().and_then(sarif_fix) {
+        result["fixes"] = json!([fix]);
+    }
+    result
 }
 
 /// Workflow commands of GitHub Actions, one line a finding.
@@ -123,12 +176,17 @@ pub fn gitlab(found: &[Diagnostic]) -> Value {
     Value::Array(
         found
             .iter()
-            .map(|one| {
+            .zip(fingerprints(found))
+            .map(|(one, print)| {
                 let finding = Finding::from(one);
+                let description = match &finding.help {
+                    Some(help) => format!("{}; help: {help}", finding.message),
+                    None => finding.message.clone(),
+                };
                 json!({
-                    "description": finding.message,
+                    "description": description,
                     "check_name": format!("{} {}", finding.rule, finding.name),
-                    "fingerprint": fingerprint(one),
+                    "fingerprint": print,
                     "severity": match finding.severity { Severity::Error => "critical", Severity::Warning => "minor" },
                     "location": {"path": finding.path, "lines": {"begin": finding.line, "end": finding.end_line}},
                 })
@@ -185,10 +243,21 @@ pub fn junit(found: &[Diagnostic], tenants: &[String]) -> String {
     out
 }
 
-/// Stays the same while the line moves: rule, file and message.
-fn fingerprint(one: &Diagnostic) -> String {
-    let text = format!("{}\0{}\0{}", one.rule.id, one.at.path, one.message);
-    hex::encode(&Sha256::digest(text.as_bytes())[..16])
+/// One for each finding, all different, each the same while its line moves: rule, file, message, and which of several.
+fn fingerprints(found: &[Diagnostic]) -> Vec<String> {
+    let mut seen: BTreeMap<(&str, &str, &str), u32> = BTreeMap::new();
+    let mut prints = Vec::with_capacity(found.len());
+    for one in found {
+        let Diagnostic { rule, at, message, .. } = one;
+        let count = seen.entry((rule.id, at.path.as_str(), message.as_str())).or_default();
+        *count += 1;
+        let mut text = format!("{}\0{}\0{message}", rule.id, at.path);
+        if *count > 1 {
+            let _ = write!(text, "\0{count}");
+        }
+        prints.push(hex::encode(&Sha256::digest(text.as_bytes())[..16]));
+    }
+    prints
 }
 
 /// A relative URI reference: RFC 3986, section 2.
@@ -212,7 +281,8 @@ fn xml(text: &str) -> String {
             '>' => "&gt;".to_owned(),
             '"' => "&quot;".to_owned(),
             '\n' | '\t' => c.to_string(),
-            c if c.is_control() => "\u{fffd}".to_owned(),
+            // XML 1.0 has no place for these.
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => "\u{fffd}".to_owned(),
             c => c.to_string(),
         })
         .collect()

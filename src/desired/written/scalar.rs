@@ -545,6 +545,7 @@ fn json_of(node: &Node, reader: &mut Reader<'_>) -> Option<Value> {
                 match (key.scalar(), json_of(value, reader)) {
                     (Some("<<"), _) => {
                         reader.report(&rules::MERGE_KEY, key.span, "the merge key `<<` is not read");
+                        reader.cure("write the entries out");
                         whole = false;
                     }
                     (Some(name), Some(value)) => {

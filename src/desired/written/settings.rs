@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::form::{Entries, form};
-use super::scalar::{Count, Plain};
+use super::scalar::{Anything, Count, Plain};
 use super::tenant::WrittenRetention;
 use crate::desired::rules;
 use crate::domain::{
@@ -115,7 +115,7 @@ form! {
     /// Where alerts about the platform itself go.
     WrittenPlatformAlerts {
         /// One mapping each, named for its kind.
-        routes: Option<Spanned<Vec<Spanned<Plain>>>>,
+        routes: Option<Spanned<Vec<Spanned<Anything>>>>,
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::form::{Definitions, Entries, Written, form};
 use super::reader::{Reader, listed, nearest};
-use super::scalar::Plain;
+use super::scalar::Anything;
 use crate::desired::rules;
 use crate::domain::{
     ByteSize, DeliveryKind, ElevationId, HostPort, Isolation, Length, OnRevoke, Principal, SecretName,
@@ -71,7 +71,7 @@ form! {
     /// Where alerts go, and objectives.
     WrittenAlerts {
         /// One mapping each, named for its kind: slack, alertmanager, email, webhook.
-        routes: Option<Spanned<Vec<Spanned<Plain>>>>,
+        routes: Option<Spanned<Vec<Spanned<Anything>>>>,
         /// Objectives.
         slo: Option<Spanned<WrittenObjectives>>,
     }
