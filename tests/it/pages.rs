@@ -8,6 +8,7 @@ const PAGES: &[&str] = &[
     "CONTRIBUTING.md",
     "docs/editors.md",
     "docs/local-run.md",
+    "docs/pull-request.md",
     "docs/secrets.md",
     "docs/workflows.md",
     "example-repo/README.md",

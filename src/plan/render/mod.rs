@@ -156,7 +156,7 @@ impl Document {
                 said.push((line, Vec::new()));
                 said.len() - 1
             });
-            said[at].1.push(line.tenant.as_ref().map_or("platform", |tenant| tenant.as_str()));
+            said[at].1.push(line.tenant.as_ref().map_or("all tenants", |tenant| tenant.as_str()));
         }
         said.into_iter()
             .map(|(line, tenants)| {
@@ -262,7 +262,9 @@ impl Document {
             names => format!("{} tenants: same change ({})", names.len(), listed(names)),
         };
         let mut lines = Vec::new();
-        for change in changes {
+        let whole = |change: &&&Line| change.kind == ObjectKind::Tenant;
+        let (whole, parts): (Vec<_>, Vec<_>) = changes.iter().partition(whole);
+        for change in whole.into_iter().chain(parts) {
             match self.rename_of(change) {
                 Some(_) if change.op == Operation::Add => {}
                 Some(rename) => {
