@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use crate::authz::Permit;
 use crate::authz::action;
 use crate::domain::{
-    ActualState, AppliedCommit, AuditRecord, Condition, ConditionKind, PinNote, Secret, SecretName,
-    StatusRow, TenantId, Timestamp, VersionState,
+    ActualState, AppliedCommit, AuditRecord, Condition, ConditionKind, InForce, Pause, PinNote, RunPins,
+    Secret, SecretName, StatusRow, TenantId, Timestamp, VersionState,
 };
 use crate::record::RunRecord;
+use crate::run::Kept;
 use crate::store::SourceRow;
 
 /// `tenantry.status/1`.
@@ -85,6 +86,70 @@ pub(super) fn applied(actual: &ActualState, commits: &[AppliedCommit], now: Time
 /// What a pin answers.
 pub(super) fn pinned(tenant: &TenantId, pin: &PinNote) -> Value {
     json!({ "schema": "tenantry.pinned/1", "tenant": tenant, "pinned": pin })
+}
+
+/// Whether a run's code is the one in force, for whoever runs it again.
+pub(super) fn code(run: &RunPins, code: &InForce<'_>) -> Value {
+    let known = code.state.workflows.get(run.workflow_id());
+    json!({
+        "run": run.commit,
+        "in_force": code.commit,
+        "differs": known != Some(&run.workflow),
+        "gone": known.is_none(),
+    })
+}
+
+/// `tenantry.started/1` of a start that is only looked at: what would run, with what, and what it would wait for.
+pub(super) fn would_start(
+    pins: &RunPins,
+    actual: &ActualState,
+    kept: Option<&Kept>,
+    now: Timestamp,
+) -> Value {
+    let steps: Vec<_> = pins
+        .workflow
+        .steps
+        .iter()
+        .map(|step| {
+            let kept =
+                kept.and_then(|kept| kept.steps.get(&step.id)).map_or(0, std::collections::BTreeMap::len);
+            let does = match (kept, &step.for_each) {
+                (0, _) => "run",
+                (_, None) => "keep",
+                (_, Some(_)) => "run_rest",
+            };
+            json!({ "id": step.id, "does": does, "items_kept": kept })
+        })
+        .collect();
+    let secrets: Vec<_> =
+        pins.secret_versions.iter().map(|(name, version)| format!("{name}@{version}")).collect();
+    json!({
+        "schema": "tenantry.started/1",
+        "dry_run": true,
+        "workflow": pins.workflow.id,
+        "commit": pins.commit,
+        "inputs": pins.inputs.keys().collect::<Vec<_>>(),
+        "secrets": secrets,
+        "steps": steps,
+        "waits": waits(pins, actual, now),
+    })
+}
+
+/// Why a run that is made now would not start at once, as far as it is somebody's wish.
+fn waits(pins: &RunPins, actual: &ActualState, now: Timestamp) -> Vec<String> {
+    let by_git = actual.applied.as_ref().and_then(|applied| applied.state.settings.suspend.as_ref());
+    let tenant = [actual.suspended.as_ref(), by_git].map(|pause| ("the tenant is suspended", pause));
+    let in_force = actual.in_force(now);
+    let written =
+        in_force.as_ref().and_then(|code| code.state.workflows.get(pins.workflow_id())?.paused.as_ref());
+    let workflow =
+        [actual.pauses.get(pins.workflow_id()), written].map(|pause| ("the workflow is paused", pause));
+    let told = |(what, pause): (&str, Option<&Pause>)| {
+        let pause = pause.filter(|pause| pause.until.is_none_or(|until| now < until))?;
+        let until = pause.until.map(|until| format!(" until {until}")).unwrap_or_default();
+        Some(format!("{what}{until}: {}", pause.reason))
+    };
+    tenant.into_iter().chain(workflow).filter_map(told).collect()
 }
 
 /// `tenantry.runs/1`. `next` is the cursor of the next page, `null` on the last.

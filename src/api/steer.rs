@@ -16,7 +16,7 @@ use crate::domain::{
     ActualState, FieldName, InForce, Length, Outcome, Pause, RunId, RunPins, SecretName, Timestamp, Trigger,
     TriggerKind, WorkflowId,
 };
-use crate::run::{Ask, CancelRequest, pin as pin_run, repeat};
+use crate::run::{Again, Ask, CancelRequest, RunState, pin as pin_run, repeat};
 use crate::store::{PinRequest, Started};
 
 type Answer = Result<Json<Value>, Problem>;
@@ -106,14 +106,7 @@ pub(super) async fn start(
     let trigger = Trigger { kind: TriggerKind::Manual, key, time: session.now };
     let pins = pins(&session, &actual, &in_force(&session, &actual)?, &workflow, &trigger, &given)?;
     if body.dry_run {
-        let inputs: Vec<_> = pins.inputs.keys().collect();
-        let value = json!({
-            "schema": "tenantry.started/1",
-            "dry_run": true,
-            "workflow": workflow,
-            "commit": pins.commit,
-            "inputs": inputs,
-        });
+        let value = documents::would_start(&pins, &actual, None, session.now);
         return Ok((StatusCode::OK, Json(value)));
     }
     let resource = format!("workflow:{workflow}");
@@ -173,15 +166,25 @@ fn started(started: Started) -> Result<(StatusCode, Json<Value>), Problem> {
     Ok((status, Json(json!({ "schema": "tenantry.started/1", "run": run, "known": known }))))
 }
 
-/// Which code a rerun takes.
+/// How a run is run again.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RerunBody {
     /// `applied` takes the code now in force, nothing the run's own commit.
     at: Option<String>,
+    /// What succeeded is kept.
+    #[serde(default)]
+    failed: bool,
+    /// What was done counts as not done in the outside world.
+    #[serde(default)]
+    new_key: bool,
+    #[serde(default)]
+    dry_run: bool,
 }
 
-/// Runs a run again, at its own commit or at the applied one.
+/// Runs a run again, at its own commit or with the code in force; all of it, or what failed.
+///
+/// At its own commit also when the workflow is gone: what it may reach is the lesser of both all the same.
 pub(super) async fn rerun(
     session: Session,
     Path((tenant, run)): Path<(String, String)>,
@@ -193,24 +196,48 @@ pub(super) async fn rerun(
     let run = run_of(&run)?;
     let store = &session.ports().store;
     let before = store.pins(&permit, &run).await?;
-    let workflow = workflow_of(&actual, before.workflow_id().as_str(), session.now)?;
     let key = request_key(&session, &headers)?;
     let trigger = Trigger { kind: TriggerKind::Rerun, key, time: session.now };
     let code = in_force(&session, &actual)?;
+    let again = Again { failed: body.failed, new_key: body.new_key };
     let pins = match body.at.as_deref() {
-        Some("applied") => RunPins {
-            rerun_of: Some(before.rerun_of.clone().unwrap_or_else(|| run.clone())),
-            ..pins(&session, &actual, &code, &workflow, &trigger, &before.inputs)?
-        },
+        Some("applied") => {
+            let workflow = workflow_of(&actual, before.workflow_id().as_str(), session.now)?;
+            again.chained(&before, pins(&session, &actual, &code, &workflow, &trigger, &before.inputs)?)
+        }
         None => {
             let nothing = BTreeMap::new();
-            let ask = ask(&session, &actual, &code, &workflow, &trigger, &nothing)?;
-            repeat(&before, &ask, RunId::from_uuid((session.ports().ids)()), session.now)
+            let ask = ask(&session, &actual, &code, before.workflow_id(), &trigger, &nothing)?;
+            repeat(&before, &ask, again, RunId::from_uuid((session.ports().ids)()), session.now)
         }
         Some(other) => return Err(Problem::malformed(format!("`at` is `applied`, not `{other}`"))),
     };
-    let entry = session.entry(Some(permit.tenant()), "run.started", format!("run:{run}"), "again");
-    started(store.start(&permit, pins, entry).await?)
+    let differs = documents::code(&before, &code);
+    if body.dry_run {
+        let progress = store.progress(&permit, &run).await?;
+        let kept = match body.failed.then(|| RunState::resuming(&pins.workflow, &run, &progress)) {
+            None => None,
+            Some(Ok(state)) => state.kept,
+            Some(Err(nothing)) => return Err(Problem::conflict(nothing.to_string())),
+        };
+        let would = documents::would_start(&pins, &actual, kept.as_ref(), session.now);
+        return Ok((StatusCode::OK, Json(with_code(would, differs))));
+    }
+    let how = match (body.failed, body.new_key) {
+        (false, false) => "again",
+        (true, false) => "again, what failed",
+        (false, true) => "again, with a new key",
+        (true, true) => "again, what failed, with a new key",
+    };
+    let mut entry = session.entry(Some(permit.tenant()), "run.started", format!("run:{run}"), how);
+    entry.commit = Some(pins.commit.clone());
+    let (status, Json(document)) = started(store.start(&permit, pins, entry).await?)?;
+    Ok((status, Json(with_code(document, differs))))
+}
+
+fn with_code(mut document: Value, code: Value) -> Value {
+    document["code"] = code;
+    document
 }
 
 /// A reason, and where it applies an end.

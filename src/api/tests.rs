@@ -242,7 +242,7 @@ fn workflow() -> String {
 /// Every endpoint of a tenant: method, path below the tenant, body, and the answers to olga (operator), dana
 /// (developer), audrey (auditor), owen (owner), pat (platform admin), gregor (of another tenant) and a uid
 /// without a person. `RUN` stands for a run of the tenant, `W` for its workflow.
-const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 21] = [
+const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 24] = [
     //                                                       olga dana audrey owen pat gregor uid
     ("GET", "status", "", [200, 200, 200, 200, 200, 404, 200]),
     ("GET", "runs", "", [200, 200, 200, 200, 403, 404, 200]),
@@ -253,6 +253,10 @@ const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 21] = [
     ("GET", "audit", "", [200, 403, 200, 200, 403, 404, 200]),
     ("POST", "workflows/W/start", "{}", [201, 403, 403, 403, 403, 404, 403]),
     ("POST", "runs/RUN/rerun", "{}", [201, 403, 403, 403, 403, 404, 403]),
+    ("POST", "runs/RUN/rerun", r#"{"dry_run":true}"#, [200, 403, 403, 403, 403, 404, 403]),
+    // Who may is told that the run is not over.
+    ("POST", "runs/RUN/rerun", r#"{"failed":true}"#, [409, 403, 403, 403, 403, 404, 403]),
+    ("POST", "workflows/W/start", r#"{"dry_run":true}"#, [200, 403, 403, 403, 403, 404, 403]),
     ("POST", "runs/RUN/cancel", "{}", [200, 403, 403, 403, 403, 404, 403]),
     ("POST", "workflows/W/pause", r#"{"reason":"r"}"#, [200, 403, 403, 403, 403, 404, 403]),
     ("POST", "workflows/W/resume", "", [200, 403, 403, 403, 403, 404, 403]),

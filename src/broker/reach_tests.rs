@@ -98,6 +98,8 @@ fn pins(secrets: &[&str]) -> RunPins {
         secret_versions: BTreeMap::new(),
         concurrency_key: None,
         rerun_of: None,
+        named_by: None,
+        keeps: None,
         created_at: NOW,
     }
 }

@@ -79,13 +79,34 @@ pub fn inputs(given: &[String], declared: &Value) -> Result<Map<String, Value>, 
 fn started(document: &Value, format: Format) {
     match format {
         Format::Json => page::json(document),
-        Format::Human if document["dry_run"] == true => {
-            page::line(&format!("would start at {}", page::short_commit(document, "commit")));
-        }
+        Format::Human if document["dry_run"] == true => would_start(document),
         Format::Human => page::line(page::text(document, "run")),
     }
     if document["known"] == true {
         anstream::eprintln!("this key has started that run before");
+    }
+}
+
+/// Prints what a start would do, for people.
+fn would_start(document: &Value) {
+    page::line(&format!(
+        "would start {} at {}",
+        page::text(document, "workflow"),
+        page::short_commit(document, "commit")
+    ));
+    let fact = |name: &str, value: &str| page::line(&format!("  {name:<8} {value}"));
+    for step in document["steps"].as_array().into_iter().flatten() {
+        let does = match (page::text(step, "does"), step["items_kept"].as_u64().unwrap_or_default()) {
+            ("keep", _) => ": kept, not run again".to_owned(),
+            ("run_rest", kept) => format!(": the items that are left, {kept} kept"),
+            _ => String::new(),
+        };
+        fact("step", &format!("{}{does}", page::text(step, "id")));
+    }
+    for (name, field) in [("input", "inputs"), ("secret", "secrets"), ("waits", "waits")] {
+        for value in document[field].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            fact(name, &page::shown(value));
+        }
     }
 }
 
@@ -98,6 +119,15 @@ pub struct RerunArgs {
     /// `applied` takes the code now in force instead of the run's own
     #[arg(long, value_name = "WHICH", value_parser = ["applied"])]
     pub at: Option<String>,
+    /// Keeps what succeeded, single items too, and runs the rest
+    #[arg(long)]
+    pub failed: bool,
+    /// Gives its steps another TENANTRY_IDEMPOTENCY_KEY: what was done counts as not done
+    #[arg(long)]
+    pub new_key: bool,
+    /// Says what would run and changes nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Starts at most one run for each key, however often it is asked
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
@@ -115,11 +145,35 @@ pub async fn rerun(args: &RerunArgs) -> Result<(), Ending> {
     let door = Door::daemon(&args.reach).await?;
     let chosen = naming::resolve(&door, &args.run, true).await?;
     let target = format!("/api/v1/tenants/{}/runs/{}/rerun", chosen.tenant, chosen.run);
-    let body = args.at.as_ref().map_or_else(|| json!({}), |at| json!({ "at": at }));
+    let body = json!({
+        "at": args.at,
+        "failed": args.failed,
+        "new_key": args.new_key,
+        "dry_run": args.dry_run,
+    });
     let mut question = Question::post(target, body);
     question.key.clone_from(&args.key);
-    started(&door.ask(question).await?, args.format.format);
+    let document = door.ask(question).await?;
+    started(&document, args.format.format);
+    if let Some(said) = code_said(&document["code"], args.at.is_some()) {
+        anstream::eprintln!("{said}");
+    }
     Ok(())
+}
+
+/// What to know about the code of a rerun, where it is not the one in force.
+fn code_said(code: &Value, at_applied: bool) -> Option<String> {
+    let (own, in_force) = (page::short_commit(code, "run"), page::short_commit(code, "in_force"));
+    match (code["differs"] == true, code["gone"] == true, at_applied) {
+        (false, _, _) => None,
+        (true, _, true) => Some(format!("note: takes the code in force, of {in_force}, instead of {own}")),
+        (true, true, false) => Some(format!(
+            "note: runs the code of {own}; at {in_force}, which is in force, the workflow is gone"
+        )),
+        (true, false, false) => Some(format!(
+            "note: runs the code of {own}; in force is that of {in_force}, which differs: `--at applied` takes it"
+        )),
+    }
 }
 
 /// The options of `tenantry cancel`.

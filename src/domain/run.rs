@@ -244,6 +244,12 @@ pub struct RunPins {
     pub concurrency_key: Option<String>,
     /// The run that this one repeats, the first of its chain.
     pub rerun_of: Option<RunId>,
+    /// The run that names its steps to the outside world, where that is not the first of its chain: `--new-key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named_by: Option<RunId>,
+    /// The run whose successes it keeps instead of doing them again: `--failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps: Option<RunId>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -35,6 +35,7 @@ impl RunState {
             used_millis: 0,
             counting_since: None,
             steps: workflow.steps.iter().map(|step| (step.id.clone(), StepState::waiting())).collect(),
+            kept: None,
         }
     }
 
@@ -423,7 +424,13 @@ impl<'a> Machine<'a> {
             return;
         }
         match ready::items(self.pins, &self.state, step) {
-            Ok(Some(items)) => {
+            Ok(Some(mut items)) => {
+                if let Some(kept) = &mut self.state.kept {
+                    for (item, outputs) in kept.take(&step.id, &mut items) {
+                        item.outputs = outputs;
+                        end_item(item, Outcome::Success, Some(kept.reason()));
+                    }
+                }
                 if let Some(known) = self.state.steps.get_mut(&step.id) {
                     known.items = items;
                 }
@@ -553,6 +560,7 @@ impl<'a> Machine<'a> {
         self.state.outcome = Some(outcome);
         self.state.reason = reason;
         self.state.ended_at = Some(self.now);
+        self.state.kept = None;
         self.effects.push(Effect::Ended { outcome });
     }
 

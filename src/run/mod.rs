@@ -7,6 +7,7 @@
 //! steps are not supported yet: such a step is rejected, and `desired` refuses it before.
 
 mod alone;
+mod kept;
 mod machine;
 mod pin;
 mod reach;
@@ -16,8 +17,9 @@ mod state;
 mod time;
 
 pub use alone::{AloneError, GivenOutputs, alone};
+pub use kept::{Kept, NothingToKeep};
 pub use machine::{LOST_LEASES_MAX, advance};
-pub use pin::{Ask, INPUTS_BYTES_MAX, PinError, input_problem, pin, repeat};
+pub use pin::{Again, Ask, INPUTS_BYTES_MAX, PinError, input_problem, pin, repeat};
 pub use reach::narrowed;
 pub use ready::{INPUT_BYTES_MAX, ITEMS_MAX};
 pub use scope::{idempotency_key, inputs_as_declared, render};

@@ -112,6 +112,8 @@ pub fn pin(ask: &Ask<'_>, id: RunId, now: Timestamp) -> Result<RunPins, PinError
         secret_versions,
         concurrency_key: None,
         rerun_of: None,
+        named_by: None,
+        keeps: None,
         created_at: now,
     };
     if let Some(concurrency) = &workflow.concurrency {
@@ -126,18 +128,40 @@ pub fn pin(ask: &Ask<'_>, id: RunId, now: Timestamp) -> Result<RunPins, PinError
     Ok(pins)
 }
 
+/// What a rerun is asked to do otherwise than the run before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// What succeeded is kept, single items too.
+    pub failed: bool,
+    /// Idempotency keys become others, so that what was done counts as not done.
+    pub new_key: bool,
+}
+
+impl Again {
+    /// Puts a run into the chain of the one it repeats.
+    #[must_use]
+    pub fn chained(self, before: &RunPins, run: RunPins) -> RunPins {
+        RunPins {
+            rerun_of: Some(before.rerun_of.clone().unwrap_or_else(|| before.id.clone())),
+            named_by: if self.new_key { Some(run.id.clone()) } else { before.named_by.clone() },
+            keeps: self.failed.then(|| before.id.clone()),
+            ..run
+        }
+    }
+}
+
 /// Makes the pins of a rerun: the same run again at its own commit, with the secret versions that are current now.
 #[must_use]
-pub fn repeat(pins: &RunPins, ask: &Ask<'_>, id: RunId, now: Timestamp) -> RunPins {
-    RunPins {
-        rerun_of: Some(pins.rerun_of.clone().unwrap_or_else(|| pins.id.clone())),
+pub fn repeat(pins: &RunPins, ask: &Ask<'_>, again: Again, id: RunId, now: Timestamp) -> RunPins {
+    let run = RunPins {
         id,
         trigger: ask.trigger.clone(),
         actor: ask.actor.clone(),
         secret_versions: secret_versions(&pins.workflow, ask),
         created_at: now,
         ..pins.clone()
-    }
+    };
+    again.chained(pins, run)
 }
 
 /// What a default may read: the trigger and the tenant.
@@ -328,16 +352,24 @@ mod tests {
             given: &given,
         };
         let pins = pin(&ask, RunId::from_uuid(uuid::Uuid::nil()), at(0))?;
-        let again = repeat(&pins, &ask, RunId::from_uuid(uuid::Uuid::max()), at(9));
+        let again = repeat(&pins, &ask, Again::default(), RunId::from_uuid(uuid::Uuid::max()), at(9));
         assert_eq!(
             (again.rerun_of.as_ref(), &again.inputs, &again.workflow),
             (Some(&pins.id), &pins.inputs, &pins.workflow)
         );
         assert_eq!(
-            repeat(&again, &ask, pins.id.clone(), at(9)).rerun_of,
+            repeat(&again, &ask, Again::default(), pins.id.clone(), at(9)).rerun_of,
             Some(pins.id.clone()),
             "the first of the chain"
         );
+        let key = |pins: &RunPins| scope::idempotency_key(pins, &"main".parse().expect("a name"), "");
+        assert_eq!(key(&again), key(&pins), "the same over reruns");
+        let asked = Again { failed: true, new_key: true };
+        let anew = repeat(&again, &ask, asked, RunId::from_uuid(uuid::Uuid::from_u128(7)), at(9));
+        assert_eq!((anew.rerun_of.as_ref(), anew.keeps.as_ref()), (Some(&pins.id), Some(&again.id)));
+        assert_ne!(key(&anew), key(&pins));
+        let after = repeat(&anew, &ask, Again::default(), RunId::from_uuid(uuid::Uuid::from_u128(8)), at(9));
+        assert_eq!((key(&after), after.keeps), (key(&anew), None), "and the new one over its own");
         Ok(pins)
     }
 

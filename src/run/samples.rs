@@ -100,6 +100,8 @@ pub(crate) fn pins(workflow: Workflow) -> RunPins {
         secret_versions: BTreeMap::new(),
         concurrency_key: None,
         rerun_of: None,
+        named_by: None,
+        keeps: None,
         created_at: at(0),
     }
 }

@@ -144,10 +144,11 @@ pub(super) const fn type_name(value_type: ValueType) -> &'static str {
 
 /// Names a step and item over attempts and reruns: `TENANTRY_IDEMPOTENCY_KEY`.
 ///
-/// The first run of the chain of reruns, the step and, for a `for_each`, the item's key.
+/// The first run of the chain of reruns, or the one that took a new key; the step and, for a `for_each`, the item's
+/// key.
 #[must_use]
 pub fn idempotency_key(pins: &RunPins, step: &StepId, item_key: &str) -> String {
-    let run = pins.rerun_of.as_ref().unwrap_or(&pins.id);
+    let run = pins.named_by.as_ref().or(pins.rerun_of.as_ref()).unwrap_or(&pins.id);
     if item_key.is_empty() { format!("{run}/{step}") } else { format!("{run}/{step}/{item_key}") }
 }
 

@@ -30,6 +30,9 @@ pub struct RunState {
     pub counting_since: Option<Timestamp>,
     /// Its steps, `on_failure` included once it is needed.
     pub steps: BTreeMap<StepId, StepState>,
+    /// What the run before did and this one need not do again; each entry goes when its step begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<super::Kept>,
 }
 
 /// Who asked for the end of a run, and why.

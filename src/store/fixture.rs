@@ -195,6 +195,8 @@ pub(crate) fn pins(tenant: &TenantId, workflow: &Workflow, number: u64, now: Tim
         secret_versions: BTreeMap::new(),
         concurrency_key: workflow.concurrency.as_ref().map(|concurrency| concurrency.key.clone()),
         rerun_of: None,
+        named_by: None,
+        keeps: None,
         created_at: now,
     }
 }

@@ -431,6 +431,12 @@ pub trait Store: Send + Sync {
 
     /// What a run pinned, for running it again.
     async fn pins(&self, permit: &Permit<action::Start>, run: &RunId) -> Result<Arc<RunPins>, StoreError>;
+    /// Where a run stands: what a rerun of it would keep.
+    async fn progress(
+        &self,
+        permit: &Permit<action::Start>,
+        run: &RunId,
+    ) -> Result<crate::run::RunState, StoreError>;
     /// One run as its record.
     async fn run(
         &self,

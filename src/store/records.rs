@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::rows::AttemptRow;
-use crate::domain::{Phase, RunPins};
+use crate::domain::{Outcome, Phase, RunPins};
 use crate::record::{RunRecord, StepRecord};
-use crate::run::RunState;
+use crate::run::{ItemState, RunState};
 
 /// Puts a run's record together; `attempts` stand in the order they were leased.
 pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<AttemptRow>) -> RunRecord {
     let mut steps: Vec<StepRecord> = Vec::new();
-    let begun: BTreeSet<_> = attempts.iter().map(|attempt| attempt.place.step.clone()).collect();
+    let mut shown: BTreeSet<_> = attempts.iter().map(|attempt| attempt.place.step.clone()).collect();
     let used: BTreeSet<String> = attempts
         .iter()
         .flat_map(|attempt| attempt.record.iter().flat_map(|r| r.secrets_used.clone()))
@@ -35,8 +35,30 @@ pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<Attempt
             record: attempt.record,
         });
     }
+    // What was kept from the run before has no attempt here.
+    for step in &pins.workflow.steps {
+        let Some(known) = state.steps.get(&step.id) else { continue };
+        let kept = |item: &&ItemState| item.attempt == 0 && item.outcome == Some(Outcome::Success);
+        for (place, item) in (0_u32..).zip(&known.items).filter(|(_, item)| kept(item)) {
+            steps.push(StepRecord {
+                id: step.id.clone(),
+                item: step.for_each.as_ref().map(|_| place),
+                attempt: 0,
+                state: Phase::Ended,
+                outcome: item.outcome,
+                reason: item.reason.clone(),
+                exit: Value::Null,
+                started_at: None,
+                ended_at: known.ended_at,
+                log_bytes: 0,
+                outputs: item.outputs.clone(),
+                record: None,
+            });
+            shown.insert(step.id.clone());
+        }
+    }
     let order = pins.workflow.steps.iter().chain(pins.workflow.on_failure.as_deref());
-    for id in order.map(|step| &step.id).filter(|id| !begun.contains(*id)) {
+    for id in order.map(|step| &step.id).filter(|id| !shown.contains(*id)) {
         let Some(step) = state.steps.get(id) else { continue };
         steps.push(StepRecord {
             id: id.clone(),

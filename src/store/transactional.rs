@@ -17,7 +17,7 @@ use crate::domain::{
     SecretName, StatusRow, TenantId, Timestamp, VersionId, WorkflowId,
 };
 use crate::record::RunRecord;
-use crate::run::CancelRequest;
+use crate::run::{CancelRequest, RunState};
 
 /// Writes an operation over the rows `$rows` as an engine takes it; what it names is moved into it.
 macro_rules! work {
@@ -254,6 +254,10 @@ impl<E: Engine> Store for E {
     async fn pins(&self, permit: &Permit<action::Start>, run: &RunId) -> Result<Arc<RunPins>, StoreError> {
         let (permit, run) = (permit.clone(), run.clone());
         self.read(work!(|rows| op::pins(rows, &permit, &run))).await
+    }
+    async fn progress(&self, permit: &Permit<action::Start>, run: &RunId) -> Result<RunState, StoreError> {
+        let (permit, run) = (permit.clone(), run.clone());
+        self.read(work!(|rows| op::progress(rows, &permit, &run))).await
     }
     async fn run(&self, permit: &Permit<action::View>, run: &RunId) -> Result<RunRecord, StoreError> {
         let (permit, run) = (permit.clone(), run.clone());

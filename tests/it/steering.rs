@@ -103,3 +103,80 @@ fn a_pin_brings_older_code_back_at_once_and_survives_a_kill() {
     bench.run(&["audit", "acme", "--as", "olga"]).ok().says("tenant.pinned").says("wrong totals; until");
     assert_eq!(again.stop(), 0);
 }
+
+const FLAKY: &str = "\
+on: manual
+steps:
+  - id: fetch
+    shell: sh
+    script: |
+      echo fetched $TENANTRY_IDEMPOTENCY_KEY
+      tenantry-output rows 3
+    outputs: { rows: int }
+  - id: load
+    with: { rows: \"${{ steps.fetch.outputs.rows }}\" }
+    shell: sh
+    script: |
+      echo loading $INPUT_ROWS $TENANTRY_IDEMPOTENCY_KEY
+      exit 1
+";
+
+#[test]
+fn a_rerun_keeps_what_succeeded_and_says_which_code_it_takes() {
+    let bench = bench();
+    bench.write("tenants/acme/workflows/flaky.yaml", FLAKY);
+    let first = bench.commit("flaky");
+    let daemon = serve(&bench);
+    applied(&bench, &first);
+    let ended = |run: &str| {
+        until(60, "the run ends", || {
+            let shown = bench.run(&["show", run, "--as", "bob", "--format", "json"]).ok().json();
+            shown["run"]["outcome"].is_string().then(|| shown["run"].clone())
+        })
+    };
+    let logs = |run: &str| bench.run(&["logs", run, "--as", "bob"]).ok().out;
+    let rerun = |args: &[&str]| {
+        let mut all = vec!["rerun"];
+        all.extend(args);
+        all.extend(["--as", "bob"]);
+        bench.run(&all)
+    };
+    let run = bench.run(&["start", "acme/flaky", "--as", "bob"]).ok().out.trim().to_owned();
+    assert_eq!(ended(&run)["outcome"], "failure");
+    let key = format!("{run}/load");
+    assert!(logs(&run).contains(&key));
+
+    rerun(&[&run, "--failed", "--dry-run"]).ok().says("fetch: kept, not run again").says("step     load");
+    let again = rerun(&[&run, "--failed"]).ok();
+    assert!(!again.err.contains("note:"), "the code is the same: {}", again.err);
+    let again = again.out.trim().to_owned();
+    let record = ended(&again);
+    let steps = record["steps"].as_array().unwrap();
+    let kept = steps.iter().find(|step| step["id"] == "fetch").unwrap();
+    assert_eq!((&kept["attempt"], &kept["outcome"]), (&0.into(), &"success".into()), "{record:#}");
+    assert!(kept["reason"].as_str().unwrap().contains(&run));
+    let said = logs(&again);
+    assert!(said.contains("loading 3") && said.contains(&key) && !said.contains("fetched"), "{said}");
+    let anew = rerun(&[&run, "--new-key"]).ok().out.trim().to_owned();
+    ended(&anew);
+    assert!(logs(&anew).contains(&format!("{anew}/load")), "{}", logs(&anew));
+
+    bench.write("tenants/acme/workflows/flaky.yaml", &FLAKY.replace("exit 1", "exit 0"));
+    let second = bench.commit("mended");
+    applied(&bench, &second);
+    rerun(&["acme/flaky", "--dry-run"]).ok().says("`--at applied` takes it");
+    let mended = rerun(&["acme/flaky", "--failed", "--at", "applied"]).ok().says("takes the code in force");
+    let record = ended(mended.out.trim());
+    assert_eq!((&record["outcome"], &record["commit"]), (&"success".into(), &second.as_str().into()));
+    rerun(&[mended.out.trim(), "--failed"]).exits(1).says("nothing of run").says("without `--failed`");
+
+    let before = bench.run(&["runs", "acme", "--as", "bob", "--format", "json"]).ok().json();
+    bench.run(&["pause", "acme/flaky", "--reason", "a look", "--as", "bob"]).ok();
+    bench.run(&["start", "acme/flaky", "--dry-run", "--as", "bob"]).ok().says("step     load").says("a look");
+    let document =
+        bench.run(&["start", "acme/flaky", "--dry-run", "--as", "bob", "--format", "json"]).ok().json();
+    assert_eq!((&document["dry_run"], &document["steps"][0]["does"]), (&true.into(), &"run".into()));
+    let after = bench.run(&["runs", "acme", "--as", "bob", "--format", "json"]).ok().json();
+    assert_eq!(before["runs"], after["runs"], "looking starts nothing");
+    assert_eq!(daemon.stop(), 0);
+}

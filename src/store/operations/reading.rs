@@ -10,6 +10,7 @@ use crate::domain::{
     WorkflowId,
 };
 use crate::record::RunRecord;
+use crate::run::RunState;
 use crate::store::records::run_record;
 use crate::store::rows::{Chain, Found, Rows, RunKey, RunRow};
 use crate::store::{RunFilter, StoreError};
@@ -31,6 +32,17 @@ pub(in crate::store) async fn pins(
     let key = RunKey { scope, id: id.clone() };
     rows.run(&key).await?.ok_or(StoreError::NotFound)?;
     rows.pins(&key).await
+}
+
+pub(in crate::store) async fn progress(
+    rows: &mut dyn Rows,
+    permit: &Permit<action::Start>,
+    id: &RunId,
+) -> Found<RunState> {
+    let now = rows.clock();
+    let scope = scope_of(&*permitted(rows, permit, now).await?);
+    let found = rows.run(&RunKey { scope, id: id.clone() }).await?;
+    found.map(|run| run.state).ok_or(StoreError::NotFound)
 }
 
 pub(in crate::store) async fn run(

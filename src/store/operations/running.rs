@@ -237,6 +237,15 @@ pub(super) async fn served(rows: &mut dyn Rows) -> Found<u64> {
 /// Makes one run: once per trigger key, and as its concurrency key has room.
 pub(super) async fn begin(rows: &mut dyn Rows, pins: RunPins, now: Timestamp) -> Found<Started> {
     let scope = Scope { tenant: pins.tenant.clone(), incarnation: pins.incarnation };
+    let state = match &pins.keeps {
+        None => RunState::new(&pins.workflow),
+        Some(of) => {
+            let before = rows.run(&RunKey { scope: scope.clone(), id: of.clone() }).await?;
+            let before = before.ok_or(StoreError::NotFound)?;
+            RunState::resuming(&pins.workflow, of, &before.state)
+                .map_err(|nothing| StoreError::Refused(nothing.to_string()))?
+        }
+    };
     let run = RunRow {
         key: RunKey { scope, id: pins.id.clone() },
         workflow: pins.workflow.id.clone(),
@@ -245,7 +254,7 @@ pub(super) async fn begin(rows: &mut dyn Rows, pins: RunPins, now: Timestamp) ->
         created_at: pins.created_at,
         concurrency: pins.concurrency_key.clone(),
         wake_at: None,
-        state: RunState::new(&pins.workflow),
+        state,
     };
     let pins = Arc::new(pins);
     if let Some(known) = rows.add_run(&run, &pins).await? {
