@@ -313,6 +313,33 @@ async fn every_endpoint_by_every_caller_in_acme() {
 }
 
 #[tokio::test]
+async fn what_has_to_be_audited_is_refused_where_it_cannot_be() {
+    let house = House::new().await;
+    let run = started_run(&house).await;
+    house.store.fill_up(true);
+    for (method, path, body, wants) in ENDPOINTS {
+        let body: Value =
+            if body.is_empty() { Value::Null } else { serde_json::from_str(&filled(body, &run)).unwrap() };
+        let target = format!("/api/v1/tenants/acme/{}", filled(path, &run));
+        let looks = method == "GET" || body["dry_run"] == true || path == "reconcile";
+        let want = match (looks, wants[0]) {
+            // Reading what a run wrote has a record before its first byte.
+            _ if path.ends_with("/logs") => 503,
+            (true, plain) | (false, plain @ 404) => plain,
+            (false, _) => 503,
+        };
+        let (status, answer) = house.ask(1, method, &target, body.clone()).await;
+        assert_eq!(status, want, "{method} {path} {body}: {answer}");
+        // A no needs no record to be a no.
+        let (status, answer) = house.ask(6, method, &target, body).await;
+        assert_eq!(status, 404, "{method} {path}: {answer}");
+    }
+    house.store.fill_up(false);
+    let (status, answer) = house.ask(1, "GET", "/api/v1/tenants/acme/runs", Value::Null).await;
+    assert_eq!((status, answer["runs"].as_array().unwrap().len()), (200, 1), "nothing was half done");
+}
+
+#[tokio::test]
 async fn a_tenant_that_one_may_not_view_reads_like_one_that_is_not_there() {
     let house = House::new().await;
     let run = started_run(&house).await;

@@ -484,6 +484,24 @@ async fn an_attempt_may_ask_so_often_and_no_more() {
     assert_eq!(over, 1);
 }
 
+#[tokio::test]
+async fn without_audit_nothing_is_opened_and_nothing_given() {
+    let house = House::new().await;
+    let name: SecretName = "token".parse().unwrap();
+    house.store.fill_up(true);
+    for wanted in [Wanted::Current, Wanted::All, Wanted::Version("v1".parse().unwrap())] {
+        let refusal = house.door.fetch(&name, &wanted).await.unwrap_err();
+        assert_eq!((refusal.status(), refusal.code()), (503, "audit_unavailable"));
+    }
+    let nothing = Vec::<String>::new();
+    assert_eq!(*house.vault.opened.lock().unwrap(), nothing, "not even opened");
+    assert_eq!(*house.told.0.lock().unwrap(), nothing);
+    assert_eq!(house.door.used(), nothing, "the record says what was given: nothing");
+    house.store.fill_up(false);
+    assert_eq!(house.audit().await, nothing);
+    assert!(house.door.fetch(&name, &Wanted::Current).await.is_ok(), "it heals");
+}
+
 #[test]
 fn every_refusal_has_the_status_of_the_contract() {
     let name: SecretName = "token".parse().unwrap();

@@ -1,5 +1,7 @@
 //! `status`, `runs`, `show`, `logs`: what everybody may see who may view a tenant.
 
+use std::path::{Path, PathBuf};
+
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 
@@ -261,20 +263,41 @@ pub fn human_runs(document: &Value) {
 /// Names one run, and how to show it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ShowArgs {
-    /// A full id, its last 6 or more characters, or TENANT/WORKFLOW for the latest
+    /// A full id, its last 6 or more characters, or TENANT/WORKFLOW for the latest; the word `tenant` shows TENANT
+    /// as its files in a repository say, without a daemon
     #[arg(value_name = "RUN")]
     pub run: String,
+    /// The tenant, after the word `tenant`
+    #[arg(value_name = "TENANT")]
+    pub tenant: Option<TenantId>,
+    /// The repository of `show tenant`, or a directory in it [default: .]
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// `show tenant` as of this commit or branch [default: the work tree]
+    #[arg(long, value_name = "R")]
+    pub rev: Option<String>,
     #[command(flatten)]
     reach: ReachArgs,
     #[command(flatten)]
     format: FormatArgs,
 }
 
-/// Shows one run: what it was made from, how it went, what it used.
+/// Shows one run: what it was made from, how it went, what it used; or a tenant from its files.
 ///
 /// # Errors
 /// [`Ending`].
 pub async fn show(args: &ShowArgs) -> Result<(), Ending> {
+    if args.run == "tenant" {
+        let tenant = args.tenant.as_ref();
+        let tenant =
+            tenant.ok_or_else(|| Ending::Usage("which one? `tenantry show tenant TENANT`".to_owned()))?;
+        let repo = args.repo.as_deref().unwrap_or(Path::new("."));
+        return super::tenant::show(tenant, repo, args.rev.as_deref(), args.format.format);
+    }
+    if args.tenant.is_some() || args.repo.is_some() || args.rev.is_some() {
+        let message = "TENANT, `--repo` and `--rev` belong to `tenantry show tenant TENANT`";
+        return Err(Ending::Usage(message.to_owned()));
+    }
     let door = Door::to_look(&args.reach).await?;
     let chosen = naming::resolve(&door, &args.run, false).await?;
     let target = format!("/api/v1/tenants/{}/runs/{}", chosen.tenant, chosen.run);

@@ -31,6 +31,7 @@ mod server;
 mod sharing;
 mod since;
 mod steering;
+mod tenant;
 pub mod validate;
 mod watching;
 
@@ -76,7 +77,7 @@ The daemon:
 With a daemon:
   status      Shows where every tenant stands with the head of the branch
   runs        Lists runs, newest first
-  show        Shows one run: what it was made from, how it went, what it used
+  show        Shows one run, or with `show tenant T` what the files of a tenant say
   logs        Prints what the steps of a run wrote
   audit       Lists the audit, or checks an export of it
   start       Starts a workflow by hand
@@ -150,7 +151,7 @@ enum Command {
     Status(looking::StatusArgs),
     /// Lists runs, newest first
     Runs(looking::RunsArgs),
-    /// Shows one run: what it was made from, how it went, what it used
+    /// Shows one run, or with `show tenant T` what the files of a tenant say
     Show(looking::ShowArgs),
     /// Prints what the steps of a run wrote
     Logs(looking::LogsArgs),

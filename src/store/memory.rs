@@ -23,6 +23,9 @@ use crate::record::LedgerEntry;
 pub struct MemoryStore {
     rows: tokio::sync::Mutex<MemoryRows>,
     last_fetch: LastFetch,
+    /// Set by tests: writing fails as on a full disk, reading goes on.
+    #[cfg(test)]
+    full: std::sync::atomic::AtomicBool,
 }
 
 impl MemoryStore {
@@ -30,6 +33,11 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+    /// Lets every write fail from now on, or no more.
+    #[cfg(test)]
+    pub(crate) fn fill_up(&self, full: bool) {
+        self.full.store(full, std::sync::atomic::Ordering::SeqCst);
     }
     /// Everything that its operations noted for a ledger, in order.
     pub async fn noted(&self) -> Vec<LedgerEntry> {
@@ -60,6 +68,10 @@ struct MemoryRows {
 #[async_trait]
 impl Engine for MemoryStore {
     async fn write<T: Send + 'static>(&self, work: Work<T>) -> Found<T> {
+        #[cfg(test)]
+        if self.full.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(StoreError::Unavailable { message: "the disk is full".to_owned(), source: None });
+        }
         let mut rows = self.rows.lock().await;
         let mut next = rows.clone();
         let result = work(&mut next).await?;

@@ -107,13 +107,13 @@ fn a_pin_brings_older_code_back_at_once_and_survives_a_kill() {
 const FLAKY: &str = "\
 on: manual
 steps:
-  - id: fetch
+  fetch:
     shell: sh
     script: |
       echo fetched $TENANTRY_IDEMPOTENCY_KEY
-      tenantry-output rows 3
+      tenantry-output --json rows 3
     outputs: { rows: int }
-  - id: load
+  load:
     with: { rows: \"${{ steps.fetch.outputs.rows }}\" }
     shell: sh
     script: |
@@ -179,4 +179,42 @@ fn a_rerun_keeps_what_succeeded_and_says_which_code_it_takes() {
     let after = bench.run(&["runs", "acme", "--as", "bob", "--format", "json"]).ok().json();
     assert_eq!(before["runs"], after["runs"], "looking starts nothing");
     assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn a_tenant_is_shown_from_its_files_without_a_daemon() {
+    let bench = bench();
+    bench.write(
+        "tenants/acme/workflows/nightly.yaml",
+        "description: Counts the day\non:\n  schedule:\n    - { cron: \"30 2 * * *\", exact: true }\ninputs:\n  day: { type: string, default: today }\nshell: sh\nscript: echo night\n",
+    );
+    let commit = bench.commit("nightly");
+    let repo = bench.repo();
+    let repo = repo.to_str().unwrap();
+    let show = |args: &[&str]| {
+        let mut all = vec!["show", "tenant"];
+        all.extend(args);
+        bench.run(&all)
+    };
+    show(&["acme", "--repo", repo]).ok().says("user:olga").says("30 2 * * * in UTC, next 20").says("inline");
+    let document = show(&["acme", "--repo", repo, "--rev", "HEAD", "--format", "json"]).ok().json();
+    assert_eq!(
+        (&document["schema"], &document["revision"]),
+        (&"tenantry.tenant/1".into(), &commit.as_str().into())
+    );
+    let grants = document["grants"].as_array().unwrap();
+    assert!(
+        grants.iter().any(|grant| grant["role"] == "operator" && grant["principal"] == "user:bob"),
+        "{grants:?}"
+    );
+    let nightly = &document["workflows"][1];
+    assert_eq!(nightly["workflow"], "nightly", "{document:#}");
+    let next = nightly["on"]["schedule"][0]["next"].as_array().unwrap();
+    assert_eq!((next.len(), &next[0].as_str().unwrap()[11..]), (3, "02:30:00Z"));
+    show(&["initech", "--repo", repo]).exits(1).says("its tenants: acme");
+    show(&["--repo", repo]).exits(2).says("which one?");
+    bench.run(&["show", "acme/greet", "acme"]).exits(2).says("show tenant TENANT");
+    bench.write("tenants/acme/roles.yaml", "operator: [nobody]\n");
+    show(&["acme", "--repo", repo]).exits(1).says("1 mistake").says("validate --tenant acme");
+    show(&["acme", "--repo", repo, "--rev", "HEAD"]).ok();
 }
