@@ -111,11 +111,14 @@ fn recorded() -> String {
     page.0.trim_end().to_owned() + "\n"
 }
 
-/// Times differ from day to day, and colours from terminal to terminal.
+/// Times differ from day to day, and the ids of commits with every file of the example.
 fn comparable(text: &str) -> String {
     let times = regex::Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z").unwrap();
+    let commits = regex::Regex::new(r"\b[0-9a-f]{8}\b").unwrap();
     let directories = regex::Regex::new(r"`/[^`]*`").unwrap();
-    directories.replace_all(&times.replace_all(text, "TIME"), "`DIRECTORY`").into_owned()
+    let text = times.replace_all(text, "TIME");
+    let text = commits.replace_all(&text, "COMMIT");
+    directories.replace_all(&text, "`DIRECTORY`").into_owned()
 }
 
 #[test]
