@@ -79,7 +79,7 @@ async fn passes(home: &Path, tenants: usize) {
     let theirs = repeat(15, || drop(git(&repo, &["rev-parse", "HEAD"])));
     row(&format!("pass, {tenants} tenants, nothing changed"), median(times), "`git rev-parse`", theirs);
 
-    // One file changed. What fetches it is git, in both columns.
+    // One file changed: looked at, fetched, validated, planned, applied and noted, with one durable commit.
     let mut durable = Durable::new(&data);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for turn in 0..15 {

@@ -268,7 +268,7 @@ impl App {
         let platform = self.store.platform().await?;
         let mut runs = Vec::new();
         for head in self.store.tenants().await?.iter().filter(|head| !head.removed) {
-            let facts = Facts::without_grants(head.standing(), platform.as_ref().map(|one| &one.platform));
+            let facts = Facts::without_grants(head.standing(), platform.as_deref().map(|one| &one.platform));
             let Ok(permit) = authz::decide::<action::View>(&actor, &facts, (self.clock)()) else { continue };
             let filter = RunFilter { limit: 1000, ..RunFilter::default() };
             let made = self.store.runs(&permit, &filter).await?;
@@ -545,7 +545,7 @@ async fn open_source(
     let mirror = settings.data.join("mirror.git");
     let credential = Some(settings.data.join("credentials/git")).filter(|path| path.exists());
     let on = |branch: &str| FetchSettings { credential: credential.clone(), ..FetchSettings::branch(branch) };
-    let known = store.platform().await?.map(|applied| applied.platform.settings.branch);
+    let known = store.platform().await?.map(|applied| applied.platform.settings.branch.clone());
     let first = match known {
         Some(branch) => return Ok(GitSource::open(remote.clone(), on(&branch), &mirror)?),
         None => default_branch(remote, &on("main")).await.ok().flatten().unwrap_or_else(|| "main".into()),

@@ -82,7 +82,7 @@ impl Guard {
 pub(super) struct Session {
     pub(super) guard: Guard,
     pub(super) caller: Caller,
-    pub(super) platform: Option<AppliedPlatform>,
+    pub(super) platform: Option<Arc<AppliedPlatform>>,
     pub(super) now: Timestamp,
 }
 

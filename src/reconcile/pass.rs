@@ -13,8 +13,10 @@ use crate::domain::{ChangeControlMode, Listing, OnRewrite, Revision, StatusRow, 
 use crate::plan;
 use crate::store::{Pending, SourceRow, TenantHead};
 
-/// Tenants that are looked at side by side: reading is work, and a slow one must not hold up the others.
-const SIDE_BY_SIDE: usize = 8;
+/// Tenants that are looked at side by side: what they write meanwhile is committed together.
+const SIDE_BY_SIDE: usize = 64;
+/// Tenants whose files are in memory at the same time: a slow one must not hold up the others.
+const READ_SIDE_BY_SIDE: usize = 8;
 
 /// What a pass came to.
 #[derive(Clone, Debug)]
@@ -62,11 +64,12 @@ pub async fn pass(ports: &Ports) -> Result<Pass, Failure> {
             platform: applied,
             prune: pruned,
             released,
-            author: author(ports, &revision).await,
+            author: Arc::default(),
+            places: Arc::new(Semaphore::new(READ_SIDE_BY_SIDE)),
             listing,
             now,
         };
-        looked_at = look_at_tenants(ports, &seen, &heads).await?;
+        looked_at = look_at_tenants(ports, seen, &heads).await?;
     }
     if !looked_at.is_empty() || scope.status.at == now {
         let text = note::text(&source.row, Some(&scope.status), &looked_at);
@@ -106,8 +109,12 @@ async fn follows_rewrites(ports: &Ports) -> Result<bool, Failure> {
 fn guarded(
     mut followed: Followed,
     listing: &Listing,
-    heads: &[TenantHead],
+    heads: &[Arc<TenantHead>],
 ) -> (Followed, Option<crate::domain::HeldLine>) {
+    // Most listings have everybody, and then there is nothing to guard.
+    if heads.iter().all(|head| head.removed || listing.tenants.contains_key(&head.tenant)) {
+        return (followed, None);
+    }
     let known: BTreeSet<_> =
         heads.iter().filter(|head| !head.removed).map(|head| head.tenant.clone()).collect();
     let pruned = plan::prune_guard(&known, listing);
@@ -136,13 +143,14 @@ async fn author(ports: &Ports, revision: &Revision) -> Arc<str> {
 /// Looks at every tenant that the pass concerns, several side by side; rows in the order of names.
 async fn look_at_tenants(
     ports: &Ports,
-    seen: &Seen,
-    heads: &[TenantHead],
+    mut seen: Seen,
+    heads: &[Arc<TenantHead>],
 ) -> Result<Vec<StatusRow>, Failure> {
-    let known: BTreeMap<&TenantId, &TenantHead> = heads.iter().map(|head| (&head.tenant, head)).collect();
+    let known: BTreeMap<&TenantId, &Arc<TenantHead>> =
+        heads.iter().map(|head| (&head.tenant, head)).collect();
     let comes_back =
         |tenant: &TenantId, head: &TenantHead| head.removed && seen.listing.tenants.contains_key(tenant);
-    let mut concerned: Vec<(TenantId, Option<TenantHead>)> = seen
+    let mut concerned: Vec<(TenantId, Option<Arc<TenantHead>>)> = seen
         .listing
         .tenants
         .keys()
@@ -153,8 +161,12 @@ async fn look_at_tenants(
         known
             .into_iter()
             .filter(|(tenant, head)| comes_back(tenant, head) || (!head.removed && seen.concerns(head)))
-            .map(|(tenant, head)| (tenant.clone(), Some(head.clone()))),
+            .map(|(tenant, head)| (tenant.clone(), Some(Arc::clone(head)))),
     );
+    if concerned.is_empty() {
+        return Ok(Vec::new());
+    }
+    seen.author = author(ports, seen.revision()).await;
     let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
     let mut looks = JoinSet::new();
     for (tenant, head) in concerned {
@@ -162,7 +174,7 @@ async fn look_at_tenants(
         looks.spawn(async move {
             // INVARIANT: nobody closes the semaphore, so a place always comes.
             let _place = places.acquire_owned().await;
-            let row = tenant::look(&ports, &seen, &tenant, head.as_ref()).await;
+            let row = tenant::look(&ports, &seen, &tenant, head.as_deref()).await;
             (tenant, row)
         });
     }
@@ -184,7 +196,7 @@ async fn look_at_tenants(
     }
 }
 
-fn next_deadline(heads: &[TenantHead], platform: &StatusRow, now: Timestamp) -> Option<Timestamp> {
+fn next_deadline(heads: &[Arc<TenantHead>], platform: &StatusRow, now: Timestamp) -> Option<Timestamp> {
     let tenants = heads.iter().filter(|head| !head.removed);
     let pins = |head: &TenantHead| head.status.pinned.as_ref().map(|pin| pin.until);
     let times = tenants.flat_map(|head| [head.status.retry_at, pins(head)]).chain([platform.retry_at]);

@@ -38,7 +38,7 @@ pub(super) async fn reconcile(
     let due = before.retry_at.is_some_and(|at| at <= now);
     let waiting = released && !before.held.is_empty();
     if before.observed_commit.is_some() && before.keys == keys && !due && !waiting {
-        return Ok(Scope { applied: applied.map(Arc::new), status: before });
+        return Ok(Scope { applied, status: before });
     }
     let revision = &listing.revision;
     let tree = Arc::new(ports.source.platform_tree(revision).await?);
@@ -51,7 +51,7 @@ pub(super) async fn reconcile(
     let Some(platform) = read else {
         return stay(ports, applied, &before, row(Outcome::Invalid)).await;
     };
-    if let Some(line) = refusal(applied.as_ref(), &platform, revision) {
+    if let Some(line) = refusal(applied.as_deref(), &platform, revision) {
         return stay(ports, applied, &before, row(Outcome::Held(vec![line]))).await;
     }
     let same = applied.as_ref().filter(|old| old.platform == platform && old.keys.shared == keys.shared);
@@ -65,7 +65,7 @@ pub(super) async fn reconcile(
         ..row(Outcome::Applied)
     };
     ports.source.keep("platform", &revision.commit).await?;
-    ports.store.apply_platform(&next, &status, &[entry(&next, applied.as_ref(), now)]).await?;
+    ports.store.apply_platform(&next, &status, &[entry(&next, applied.as_deref(), now)]).await?;
     tracing::info!(commit = %revision.commit, "the platform was applied");
     Ok(Scope { applied: Some(Arc::new(next)), status })
 }
@@ -73,14 +73,14 @@ pub(super) async fn reconcile(
 /// Writes the row if it says anything new; what is applied stays.
 async fn stay(
     ports: &Ports,
-    applied: Option<AppliedPlatform>,
+    applied: Option<Arc<AppliedPlatform>>,
     before: &StatusRow,
     status: StatusRow,
 ) -> Result<Scope, Failure> {
     if !status::says_the_same(before, &status) {
         ports.store.set_platform_status(&status, &[]).await?;
     }
-    Ok(Scope { applied: applied.map(Arc::new), status })
+    Ok(Scope { applied, status })
 }
 
 /// Why a platform that reads well is not applied.

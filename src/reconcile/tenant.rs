@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::reading::{self, Read};
 use super::status::{self, Outcome};
@@ -37,12 +37,14 @@ pub(super) struct Seen {
     pub released: bool,
     /// Who the commit says wrote it.
     pub author: Arc<str>,
+    /// Room for the files of a few tenants.
+    pub places: Arc<Semaphore>,
     /// The store's time.
     pub now: Timestamp,
 }
 
 impl Seen {
-    fn revision(&self) -> &Revision {
+    pub fn revision(&self) -> &Revision {
         &self.listing.revision
     }
 
@@ -69,14 +71,22 @@ impl Seen {
         }
     }
 
+    /// Whether the tenant was last looked at under the keys that it has now.
+    fn is_unchanged(&self, head: &TenantHead) -> bool {
+        let (scope, known) = (&self.platform.keys, &head.status.keys);
+        known.tenant.as_ref() == self.listing.tenants.get(&head.tenant)
+            && known.platform == scope.platform
+            && known.settings == scope.settings
+            && known.shared.iter().all(|(name, id)| scope.shared.get(name) == Some(id))
+    }
+
     /// Whether the tenant has to be looked at in this pass.
     pub fn concerns(&self, head: &TenantHead) -> bool {
         let row = &head.status;
-        let names = row.keys.shared.keys().map(String::as_str);
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= self.now);
         let underway = matches!(row.status, Status::Observed | Status::Validating | Status::Applying);
         let free = head.released || self.released || (self.prune.is_none() && held_by_guard(row).is_none());
-        row.keys != self.keys(&head.tenant, names)
+        !self.is_unchanged(head)
             || (head.released && row.status == Status::Held)
             || (is_gone(&self.listing, &head.tenant) && free)
             || due(row.retry_at)
@@ -100,12 +110,17 @@ pub(super) async fn look(
     let first = || status::first(Some(tenant.clone()), seen.now);
     let mut row = head.map_or_else(first, |head| head.status.clone());
     let released = head.is_some_and(|head| head.released);
-    let between = match commit_by_commit(ports, seen, tenant, &row).await {
-        Ok(between) => between,
+    let begun = async {
+        let actual = actual(ports, tenant, seen.now).await?;
+        Ok((commit_by_commit(ports, seen, tenant, &row, &actual).await?, actual))
+    };
+    let (between, actual) = match begun.await {
+        Ok(begun) => begun,
         Err(failure) => return fail(ports, seen, tenant, &row, &failure).await,
     };
+    let mut actual = Some(actual);
     for seen in between.iter().chain([seen]) {
-        row = until_not_overtaken(ports, seen, tenant, &row, released).await?;
+        row = until_not_overtaken(ports, seen, tenant, &row, released, actual.take()).await?;
         if row.status == Status::Failed {
             break;
         }
@@ -119,8 +134,8 @@ async fn commit_by_commit(
     seen: &Seen,
     tenant: &TenantId,
     row: &StatusRow,
+    actual: &ActualState,
 ) -> Result<Vec<Seen>, Failure> {
-    let actual = actual(ports, tenant, seen.now).await?;
     let workflows = actual.applied.iter().flat_map(|applied| applied.state.workflows.values());
     let mut commits = workflows.filter_map(|workflow| workflow.triggers.commit.as_ref());
     // A failed commit is tried again, not passed over.
@@ -158,10 +173,11 @@ async fn until_not_overtaken(
     tenant: &TenantId,
     before: &StatusRow,
     released: bool,
+    mut actual: Option<ActualState>,
 ) -> Result<StatusRow, Failure> {
     let mut overtaken = 0;
     loop {
-        match once(ports, seen, tenant, before, released).await {
+        match once(ports, seen, tenant, before, released, actual.take()).await {
             Ok(row) => return Ok(row),
             Err(failure) if failure.was_overtaken() && overtaken < OVERTAKEN_MAX => overtaken += 1,
             Err(failure) => return fail(ports, seen, tenant, before, &failure).await,
@@ -197,8 +213,12 @@ async fn once(
     tenant: &TenantId,
     before: &StatusRow,
     released: bool,
+    actual: Option<ActualState>,
 ) -> Result<StatusRow, Failure> {
-    let actual = actual(ports, tenant, seen.now).await?;
+    let actual = match actual {
+        Some(actual) => actual,
+        None => self::actual(ports, tenant, seen.now).await?,
+    };
     let mut looking = Looking { ports, seen, tenant, before: before.clone(), released };
     if is_gone(&seen.listing, tenant) {
         return looking.remove(&actual).await;
@@ -206,9 +226,13 @@ async fn once(
     // What the platform takes away binds every tenant at once, whatever its own files say.
     let taken = plan::restricted_by_platform(&actual, &seen.platform.platform.people);
     let actual = looking.restrict(actual, taken).await?;
-    let tree = ports.source.tenant_tree(seen.revision(), tenant).await?;
     let (platform, shared) = (Arc::clone(&seen.platform), seen.shared(ports).await?);
-    let read = reading::tenant(platform, Arc::clone(&seen.listing), shared, tree, tenant.clone()).await?;
+    let read = {
+        // INVARIANT: nobody closes the semaphore, so a place always comes.
+        let _place = seen.places.acquire().await;
+        let tree = ports.source.tenant_tree(seen.revision(), tenant).await?;
+        reading::tenant(platform, Arc::clone(&seen.listing), shared, tree, tenant.clone()).await?
+    };
     match read.desired {
         Some(desired) => looking.reconcile(desired, &read.found, actual).await,
         None => looking.stay_invalid(&read, actual).await,
@@ -303,6 +327,9 @@ impl Looking<'_> {
         }
         let done = apply::apply(&plan, &actual, &row, &self.means()).await?;
         self.log(&plan, &done);
+        if desired.state.workflows.values().all(|workflow| workflow.triggers.schedules.is_empty()) {
+            return Ok(done.status);
+        }
         let actual = self::actual(self.ports, self.tenant, self.seen.now).await?;
         schedule::enqueue(self.ports, &Standing::of(&actual), self.seen.now).await;
         Ok(done.status)

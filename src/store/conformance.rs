@@ -846,7 +846,7 @@ async fn the_platform_and_the_source_are_kept(store: Tested) {
     let mut row = status(&tenant_id("acme"), Status::Applied, 1);
     row.tenant = None;
     store.apply_platform(&applied, &row, &[entry("platform.applied", START)]).await.unwrap();
-    assert_eq!(store.platform().await.unwrap(), Some(applied));
+    assert_eq!(store.platform().await.unwrap().as_deref(), Some(&applied));
     assert_eq!(store.platform_status().await.unwrap(), Some(row.clone()));
     row.status = Status::Invalid;
     store.set_platform_status(&row, &[]).await.unwrap();
@@ -855,6 +855,19 @@ async fn the_platform_and_the_source_are_kept(store: Tested) {
     store.set_source(&source, &[entry("source.read", START)]).await.unwrap();
     assert_eq!(store.source().await.unwrap(), source);
     assert_eq!(store.platform_audit(0, 10).await.unwrap().len(), 2);
+    // A row may land with what is written next, or as soon as somebody waits for it.
+    let moved = |number| SourceRow { head: Some(commit(number)), ..source.clone() };
+    let pending = store.set_source_ahead(&moved(2), &[entry("source.read", START)]).await.unwrap();
+    apply(&store, "acme", 1, state(&[])).await;
+    assert_eq!(store.source().await.unwrap(), moved(2));
+    pending.landed().await.unwrap();
+    store.set_source_ahead(&moved(3), &[]).await.unwrap().landed().await.unwrap();
+    assert_eq!(store.source().await.unwrap(), moved(3));
+    assert_eq!(store.platform_audit(0, 10).await.unwrap().len(), 3);
+    // Seen again as it is: a later time counts, an earlier one does not.
+    store.saw_source(at(60));
+    store.saw_source(at(30));
+    assert_eq!(store.source().await.unwrap(), SourceRow { fetched_at: Some(at(60)), ..moved(3) });
 }
 
 async fn audit_chains_are_whole_and_apart(store: Tested) {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 
+use super::operations as op;
 use super::pending::LastFetch;
 use super::rows::{
     AttemptRow, Chain, Document, Eligible, Engine, Found, Held, Job, Outlook, Place, Rows, RunKey, RunRow,
@@ -88,15 +90,25 @@ impl Engine for MemoryStore {
         let mut rows = self.rows.lock().await.clone();
         work(&mut rows).await
     }
-    async fn heads(&self) -> Found<Arc<[TenantHead]>> {
+    async fn heads(&self) -> Found<Arc<[Arc<TenantHead>]>> {
         let rows = self.rows.lock().await;
         let latest: BTreeMap<&TenantId, &Arc<ActualState>> =
             rows.tenants.values().map(|state| (&state.tenant, state)).collect();
         let head = |state: &Arc<ActualState>| {
             let scope = Scope { tenant: state.tenant.clone(), incarnation: state.incarnation };
-            rows.outlooks.get(&scope).map(|outlook| TenantHead::of(state, outlook))
+            rows.outlooks.get(&scope).map(|outlook| Arc::new(TenantHead::of(state, outlook)))
         };
         Ok(latest.into_values().filter_map(head).collect())
+    }
+    async fn document<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        document: Document,
+    ) -> Found<Option<Arc<T>>> {
+        let found: Option<T> = op::document(&mut *self.rows.lock().await, document).await?;
+        Ok(found.map(Arc::new))
+    }
+    async fn recorded(&self) -> Found<Timestamp> {
+        Ok(self.rows.lock().await.recorded)
     }
 }
 

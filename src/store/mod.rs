@@ -265,9 +265,9 @@ pub trait Store: Send + Sync {
     ///
     /// Shared, since each pass asks for it and most passes change none of it. In the order of names; the
     /// latest tenant of each name.
-    async fn tenants(&self) -> Result<Arc<[TenantHead]>, StoreError>;
+    async fn tenants(&self) -> Result<Arc<[Arc<TenantHead>]>, StoreError>;
     /// The last applied platform, with its commit and keys; `None` before the first.
-    async fn platform(&self) -> Result<Option<AppliedPlatform>, StoreError>;
+    async fn platform(&self) -> Result<Option<Arc<AppliedPlatform>>, StoreError>;
     /// Applies the platform's scope.
     async fn apply_platform(
         &self,

@@ -1,7 +1,7 @@
 //! What lands later, and what is only remembered: writes that need no durable commit of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -18,7 +18,29 @@ pub struct Pending {
 
 enum Answer {
     Known(Found<()>),
-    Waits { answer: oneshot::Receiver<Found<()>>, waited_for: Arc<Notify> },
+    Waits { answer: oneshot::Receiver<Found<()>>, turn: Turn },
+}
+
+/// Tells the writer that somebody waits now.
+#[derive(Clone, Default)]
+pub(super) struct Turn {
+    called: Arc<AtomicBool>,
+    writer: Arc<Notify>,
+}
+
+impl Turn {
+    /// One that wakes `writer` once it is called.
+    pub(super) fn of(writer: &Arc<Notify>) -> Self {
+        Self { called: Arc::default(), writer: Arc::clone(writer) }
+    }
+    /// Whether it has come.
+    pub(super) fn is_called(&self) -> bool {
+        self.called.load(Ordering::Acquire)
+    }
+    fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.writer.notify_one();
+    }
 }
 
 impl Pending {
@@ -26,9 +48,9 @@ impl Pending {
     pub(super) fn known(result: Found<()>) -> Self {
         Self { answer: Some(Answer::Known(result)) }
     }
-    /// One that `answer` will tell of; `waited_for` is told once somebody waits.
-    pub(super) fn of(answer: oneshot::Receiver<Found<()>>, waited_for: Arc<Notify>) -> Self {
-        Self { answer: Some(Answer::Waits { answer, waited_for }) }
+    /// One that `answer` will tell of; `turn` is called once somebody waits.
+    pub(super) fn of(answer: oneshot::Receiver<Found<()>>, turn: Turn) -> Self {
+        Self { answer: Some(Answer::Waits { answer, turn }) }
     }
     /// Waits until it is durable.
     ///
@@ -38,8 +60,8 @@ impl Pending {
         match self.answer.take() {
             None => Ok(()),
             Some(Answer::Known(result)) => result,
-            Some(Answer::Waits { answer, waited_for }) => {
-                waited_for.notify_one();
+            Some(Answer::Waits { answer, turn }) => {
+                turn.call();
                 let closed =
                     || StoreError::Unavailable { message: "the store is closed".into(), source: None };
                 answer.await.map_err(|_| closed())?
@@ -50,8 +72,8 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if let Some(Answer::Waits { waited_for, .. }) = &self.answer {
-            waited_for.notify_one();
+        if let Some(Answer::Waits { turn, .. }) = &self.answer {
+            turn.call();
         }
     }
 }

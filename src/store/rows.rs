@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::pending::LastFetch;
@@ -283,5 +284,12 @@ pub(super) trait Engine: Send + Sync {
     fn last_fetch(&self) -> &LastFetch;
     /// Sees one moment of the store; what it writes is lost.
     async fn read<T: Send + 'static>(&self, work: Work<T>) -> Found<T>;
-    async fn heads(&self) -> Found<Arc<[TenantHead]>>;
+    async fn heads(&self) -> Found<Arc<[Arc<TenantHead>]>>;
+    /// What stands once for the whole store, read.
+    async fn document<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        document: Document,
+    ) -> Found<Option<Arc<T>>>;
+    /// The latest time that was recorded.
+    async fn recorded(&self) -> Found<Timestamp>;
 }

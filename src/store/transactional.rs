@@ -55,11 +55,11 @@ impl<E: Engine> Store for E {
         let (permit, row, audit) = (permit.clone(), row.clone(), audit.to_vec());
         self.write(work!(|rows| op::set_status(rows, &permit, row, audit))).await
     }
-    async fn tenants(&self) -> Result<Arc<[TenantHead]>, StoreError> {
+    async fn tenants(&self) -> Result<Arc<[Arc<TenantHead>]>, StoreError> {
         self.heads().await
     }
-    async fn platform(&self) -> Result<Option<AppliedPlatform>, StoreError> {
-        self.read(work!(|rows| op::document(rows, Document::Platform))).await
+    async fn platform(&self) -> Result<Option<Arc<AppliedPlatform>>, StoreError> {
+        self.document(Document::Platform).await
     }
     async fn apply_platform(
         &self,
@@ -75,11 +75,11 @@ impl<E: Engine> Store for E {
         self.write(work!(|rows| op::set_platform_status(rows, status, audit))).await
     }
     async fn platform_status(&self) -> Result<Option<StatusRow>, StoreError> {
-        self.read(work!(|rows| op::document(rows, Document::PlatformStatus))).await
+        Ok(self.document(Document::PlatformStatus).await?.map(Arc::unwrap_or_clone))
     }
     async fn source(&self) -> Result<SourceRow, StoreError> {
-        let row = self.read(work!(|rows| op::document(rows, Document::Source))).await?;
-        Ok(self.last_fetch().over(row.unwrap_or_default()))
+        let row: Option<Arc<SourceRow>> = self.document(Document::Source).await?;
+        Ok(self.last_fetch().over(row.map(Arc::unwrap_or_clone).unwrap_or_default()))
     }
     async fn set_source(&self, row: &SourceRow, audit: &[AuditEntry]) -> Result<(), StoreError> {
         let (row, audit) = (row.clone(), audit.to_vec());
@@ -307,6 +307,6 @@ impl<E: Engine> Store for E {
         self.write(work!(|rows| op::append_audit(rows, entry))).await
     }
     async fn now(&self, clock: Timestamp) -> Result<Timestamp, StoreError> {
-        self.read(work!(|rows| std::future::ready(Ok(rows.now(clock))))).await
+        Ok(self.recorded().await?.max(clock))
     }
 }

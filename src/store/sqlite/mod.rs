@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -29,7 +30,7 @@ use self::shared::{Shared, lock};
 use self::writer::{Operation, QUEUE_MAX, Request, Writer, gone};
 use super::directory::{self, Directory};
 use super::ledger::LedgerFile;
-use super::pending::LastFetch;
+use super::pending::{LastFetch, Turn};
 use super::rows::{Document, Engine, Found, Outlook, Rows as _, Work};
 use super::{Pending, SourceRow, Store as _, StoreError, TenantHead};
 use crate::domain::{ActualState, Clock, TenantId, Timestamp};
@@ -50,6 +51,8 @@ pub struct SqliteStore {
     directory: PathBuf,
     readers: SqlitePool,
     shared: Arc<Shared>,
+    /// Whether nobody else can write here: this process holds the directory.
+    alone: bool,
     /// `None` where the directory is only read, and once it is closed.
     queue: Mutex<Option<mpsc::Sender<Box<dyn Request>>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -92,6 +95,7 @@ impl SqliteStore {
             directory: path.to_owned(),
             readers,
             shared,
+            alone: true,
             queue: Mutex::new(Some(queue)),
             writer: Mutex::new(Some(tokio::spawn(writer.serve(requests)))),
         })
@@ -135,6 +139,7 @@ impl SqliteStore {
             directory: path.to_owned(),
             readers: readers(&file),
             shared,
+            alone: false,
             queue: Mutex::new(None),
             writer: Mutex::new(None),
         })
@@ -273,14 +278,15 @@ fn head_of(tenant: &TenantId, row: &sqlx::sqlite::SqliteRow) -> Found<TenantHead
 #[async_trait]
 impl Engine for SqliteStore {
     async fn write<T: Send + 'static>(&self, work: Work<T>) -> Found<T> {
-        let (operation, answer) = Operation::new(work, false);
+        let (operation, answer) = Operation::new(work, None);
         self.ask(operation).await?;
         answer.await.map_err(|_| gone())?
     }
     async fn write_ahead(&self, work: Work<()>) -> Found<Pending> {
-        let (operation, answer) = Operation::new(work, true);
+        let turn = Turn::of(&self.shared.waited_for);
+        let (operation, answer) = Operation::new(work, Some(turn.clone()));
         self.ask(operation).await?;
-        Ok(Pending::of(answer, Arc::clone(&self.shared.waited_for)))
+        Ok(Pending::of(answer, turn))
     }
     fn last_fetch(&self) -> &LastFetch {
         &self.shared.last_fetch
@@ -294,7 +300,7 @@ impl Engine for SqliteStore {
         transaction.rollback().await.map_err(unavailable)?;
         result
     }
-    async fn heads(&self) -> Found<Arc<[TenantHead]>> {
+    async fn heads(&self) -> Found<Arc<[Arc<TenantHead>]>> {
         if let Some(list) = &lock(&self.shared.heads).list {
             return Ok(Arc::clone(list));
         }
@@ -310,18 +316,39 @@ impl Engine for SqliteStore {
         let mut heads = lock(&self.shared.heads);
         for (name, head) in read {
             match head {
-                Some(head) => heads.known.insert(name, head),
+                Some(head) => heads.known.insert(name, Arc::new(head)),
                 None => heads.known.remove(&name),
             };
         }
         heads.loaded = true;
         heads.settle(&stale);
-        let list: Arc<[TenantHead]> = heads.known.values().cloned().collect();
+        let list: Arc<[Arc<TenantHead>]> = heads.known.values().cloned().collect();
         // What changed meanwhile is read the next time.
         if heads.stale.is_empty() {
             heads.list = Some(Arc::clone(&list));
         }
         Ok(list)
+    }
+    async fn document<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        document: Document,
+    ) -> Found<Option<Arc<T>>> {
+        let before = match lock(&self.shared.documents).known(document) {
+            Ok(known) => return Ok(known.and_then(|known| known.downcast().ok())),
+            Err(changes) => changes,
+        };
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        let mut rows = SqliteRows::new(&mut connection, &self.shared);
+        let found: Option<T> = crate::store::operations::document(&mut rows, document).await?;
+        let found = found.map(Arc::new);
+        // Where somebody else may write, nothing is remembered.
+        if self.alone {
+            lock(&self.shared.documents).learn(document, before, found.clone().map(|found| found as _));
+        }
+        Ok(found)
+    }
+    async fn recorded(&self) -> Found<Timestamp> {
+        Ok(self.shared.recorded())
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Doings {
     pub(super) queued: BTreeSet<(RunKey, Place)>,
     /// Tenants whose head has changed.
     pub(super) touched: BTreeSet<TenantId>,
+    /// What was written of what stands once for the whole store.
+    pub(super) documents: BTreeSet<Document>,
     /// The latest time that was given.
     pub(super) recorded: Timestamp,
 }
@@ -333,6 +335,7 @@ impl Rows for SqliteRows<'_> {
     async fn put_document(&mut self, document: Document, body: &str) -> Found<()> {
         let mac =
             if document.gives_access() { self.shared.mac(document.as_str(), &[body]) } else { Vec::new() };
+        self.doings.documents.insert(document);
         let query = sqlx::query(sql::PUT_DOCUMENT).bind(document.as_str()).bind(body.to_owned()).bind(mac);
         self.write(query).await.map(|_| ())
     }

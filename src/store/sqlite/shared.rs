@@ -1,5 +1,6 @@
 //! What the writer and the readers share: the key of the MACs, the clock, and what was read before.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::domain::{ActualState, Clock, RunPins, TenantId, Timestamp};
 use crate::store::pending::LastFetch;
-use crate::store::rows::{Found, RunKey, Scope};
+use crate::store::rows::{Document, Found, RunKey, Scope};
 use crate::store::{StoreError, TenantHead};
 
 /// The most states of tenants that are kept.
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     states: Mutex<HashMap<Scope, (i64, Arc<ActualState>)>>,
     pins: Mutex<HashMap<RunKey, Arc<RunPins>>>,
     pub(super) heads: Mutex<Heads>,
+    pub(super) documents: Mutex<Documents>,
     /// Told when somebody begins to wait for an operation that nobody waited for.
     pub(super) waited_for: Arc<Notify>,
     pub(super) last_fetch: LastFetch,
@@ -41,11 +43,11 @@ pub(super) struct Shared {
 /// The list of tenants as last read, and what of it has changed since.
 #[derive(Default)]
 pub(super) struct Heads {
-    pub(super) known: BTreeMap<TenantId, TenantHead>,
+    pub(super) known: BTreeMap<TenantId, Arc<TenantHead>>,
     /// What has changed, each with the number of its last change.
     pub(super) stale: BTreeMap<TenantId, u64>,
     changes: u64,
-    pub(super) list: Option<Arc<[TenantHead]>>,
+    pub(super) list: Option<Arc<[Arc<TenantHead>]>>,
     pub(super) loaded: bool,
 }
 
@@ -61,6 +63,35 @@ impl Heads {
     /// Forgets changes that were read, unless another came since.
     pub(super) fn settle(&mut self, read: &BTreeMap<TenantId, u64>) {
         self.stale.retain(|tenant, change| read.get(tenant) != Some(change));
+    }
+}
+
+type Known = Option<Arc<dyn Any + Send + Sync>>;
+
+/// What stands once for the whole store, as last read.
+#[derive(Default)]
+pub(super) struct Documents {
+    known: BTreeMap<Document, Known>,
+    /// Counts what was written, so that a reading from before it is not remembered after it.
+    changes: u64,
+}
+
+impl Documents {
+    /// What is known, or a number to [`Documents::learn`] it under.
+    pub(super) fn known(&self, document: Document) -> Result<Known, u64> {
+        self.known.get(&document).cloned().ok_or(self.changes)
+    }
+    pub(super) fn learn(&mut self, document: Document, before: u64, found: Known) {
+        if before == self.changes {
+            self.known.insert(document, found);
+        }
+    }
+    /// Forgets what was written.
+    pub(super) fn touch(&mut self, written: &BTreeSet<Document>) {
+        if !written.is_empty() {
+            self.changes += 1;
+            self.known.retain(|document, _| !written.contains(document));
+        }
     }
 }
 
@@ -80,6 +111,7 @@ impl Shared {
             states: Mutex::default(),
             pins: Mutex::default(),
             heads: Mutex::default(),
+            documents: Mutex::default(),
             waited_for: Arc::default(),
             last_fetch: LastFetch::default(),
             refresh: tokio::sync::Mutex::default(),

@@ -362,6 +362,44 @@ async fn a_pass_over_unchanged_tenants_reads_no_row_twice() {
     assert!(!Arc::ptr_eq(&first, &store.tenants().await.unwrap()), "what changed is seen");
 }
 
+#[tokio::test]
+async fn what_nobody_waits_for_lands_with_the_next_write_and_not_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let row = |number| SourceRow { head: Some(commit(number)), ..SourceRow::default() };
+    // An answer that is waited for late must not make the next one come early.
+    store.set_source_ahead(&row(1), &[]).await.unwrap().landed().await.unwrap();
+    for number in 2..5 {
+        let pending = store.set_source_ahead(&row(number), &[]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(store.source().await.unwrap(), row(number - 1), "it went alone");
+        apply(&store, "acme", number, state(&[])).await;
+        assert_eq!(store.source().await.unwrap(), row(number), "the apply left it behind");
+        pending.landed().await.unwrap();
+    }
+    // Whoever gives up on the answer still wants it to land.
+    drop(store.set_source_ahead(&row(5), &[]).await.unwrap());
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while store.source().await.unwrap() != row(5) {
+        assert!(std::time::Instant::now() < until, "what was given up never landed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_look_at_the_source_is_written_down_at_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let row = SourceRow { head: Some(commit(1)), fetched_at: Some(at(1)), ..SourceRow::default() };
+    store.set_source(&row, &[]).await.unwrap();
+    store.saw_source(at(60));
+    store.close().await;
+    let again = open(directory.path()).await;
+    assert_eq!(again.source().await.unwrap(), SourceRow { fetched_at: Some(at(60)), ..row });
+    again.close().await;
+}
+
 /// Fills the disk: needs root, for a file system of its own.
 #[tokio::test]
 async fn a_full_disk_refuses_loses_nothing_and_heals() {

@@ -16,6 +16,7 @@ use crate::store::StoreError;
 use crate::store::directory::Directory;
 use crate::store::failpoint::hit;
 use crate::store::ledger::LedgerFile;
+use crate::store::pending::Turn;
 use crate::store::rows::{Found, Work};
 
 /// Operations that wait for the writer; more wait for room.
@@ -51,19 +52,20 @@ pub(super) struct Operation<T> {
     work: Option<Work<T>>,
     result: Option<Found<T>>,
     reply: oneshot::Sender<Found<T>>,
-    may_wait: bool,
+    /// Set where nobody waits before it is called.
+    turn: Option<Turn>,
 }
 
 impl<T> Operation<T> {
-    pub(super) fn new(work: Work<T>, may_wait: bool) -> (Self, oneshot::Receiver<Found<T>>) {
+    pub(super) fn new(work: Work<T>, turn: Option<Turn>) -> (Self, oneshot::Receiver<Found<T>>) {
         let (reply, answer) = oneshot::channel();
-        (Self { work: Some(work), result: None, reply, may_wait }, answer)
+        (Self { work: Some(work), result: None, reply, turn }, answer)
     }
 }
 
 impl<T: Send + 'static> Request for Operation<T> {
     fn may_wait(&self) -> bool {
-        self.may_wait
+        self.turn.as_ref().is_some_and(|turn| !turn.is_called())
     }
     fn run<'r>(
         &'r mut self,
@@ -118,7 +120,7 @@ impl Writer {
                 tokio::select! {
                     biased;
                     more = queue.recv_many(&mut batch, BATCH_MAX) => if more == 0 { break },
-                    () = self.shared.waited_for.notified() => break,
+                    () = self.shared.waited_for.notified() => {}
                 }
             }
             let undone = match &self.halted {
@@ -168,6 +170,7 @@ impl Writer {
         if !doings.queued.is_empty() {
             self.shared.queued.notify_one();
         }
+        lock(&self.shared.documents).touch(&doings.documents);
         if !doings.notes.is_empty()
             && let Err(error) = self.ledger.write(doings.recorded, doings.notes)
         {
@@ -201,6 +204,7 @@ impl Writer {
                     all.notes.extend(doings.notes);
                     all.touched.extend(doings.touched);
                     all.queued.extend(doings.queued);
+                    all.documents.extend(doings.documents);
                     all.recorded = doings.recorded;
                 }
             }
