@@ -2,6 +2,8 @@
 //!
 //! A pin counts and ends by the time alone, wherever code is asked for; here its end is only noted. Source: rule 10.
 
+use std::sync::Arc;
+
 use super::{Failure, Ports};
 use crate::authz::Permit;
 use crate::domain::Timestamp;
@@ -11,7 +13,7 @@ use crate::store::{StoreError, TenantHead};
 ///
 /// # Errors
 /// Only those of the store as a whole.
-pub(super) async fn look(ports: &Ports, heads: &[TenantHead], now: Timestamp) -> Result<bool, Failure> {
+pub(super) async fn look(ports: &Ports, heads: &[Arc<TenantHead>], now: Timestamp) -> Result<bool, Failure> {
     let mut ended = false;
     let pinned = heads.iter().filter(|head| !head.removed);
     for (head, pin) in pinned.filter_map(|head| Some((head, head.status.pinned.as_ref()?))) {
