@@ -296,8 +296,22 @@ const TOKEN_HELPER: &str = r#"!f() { test "$1" = get || exit 0; IFS= read -r lin
 case "$line" in *:*) user=${line%%:*} token=${line#*:};; *) user=x-access-token token=$line;; esac
 printf 'username=%s\npassword=%s\n' "$user" "$token"; }; f"#;
 
+/// Where `git` lies, as the PATH finds it.
+///
+/// Started by its own path, it is spawned; a program that has yet to be found is started by a fork, which copies the
+/// page tables of the whole daemon.
+fn program() -> OsString {
+    let executable = |path: &PathBuf| {
+        let found = std::fs::metadata(path);
+        path.is_absolute() && found.is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
+    };
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|directory| directory.join("git")).find(executable);
+    found.map_or_else(|| "git".into(), PathBuf::into_os_string)
+}
+
 async fn git(remote: &Remote, settings: &FetchSettings) -> Result<Command, SourceError> {
-    let mut command = Command::new("git");
+    let mut command = Command::new(program());
     command.env_clear();
     for name in ENVIRONMENT {
         if let Some(value) = std::env::var_os(name) {
