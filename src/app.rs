@@ -36,7 +36,7 @@ use crate::queue::Keeper;
 use crate::reconcile;
 use crate::record::RunRecord;
 use crate::sandbox::{self, Executor, LimitsPolicy, LocalExecutor, SandboxError};
-use crate::secrets::{Custody, FileVault, Vault};
+use crate::secrets::{Custody, CustodyError, FileVault, Vault};
 use crate::source::{
     Contents as _, FetchSettings, GitSource, Remote, RemoteError, Source, SourceError, Watch, default_branch,
 };
@@ -103,6 +103,35 @@ impl Regions {
             Self::Named(regions) => Some(regions),
             Self::Any => None,
         }
+    }
+}
+
+/// What the worker inside the daemon can do.
+struct Embedded {
+    custody: Custody,
+    /// `None` where no worker runs.
+    regions: Option<Regions>,
+}
+
+impl reconcile::Cell for Embedded {
+    fn serves(&self, region: &str) -> Option<bool> {
+        let claimed = self.regions.as_ref()?.claimed();
+        Some(claimed.is_none_or(|regions| regions.iter().any(|served| served == region)))
+    }
+
+    fn sealed(&self, tenant: &TenantId) -> Option<String> {
+        let why = match self.custody.identities(tenant) {
+            Ok(_) => return None,
+            Err(CustodyError::Missing(..)) => "is missing: put it among the identities of this daemon",
+            Err(CustodyError::Unsafe { .. }) => {
+                "can be read by others, or is no plain file: make it mode 0400"
+            }
+            Err(error) => {
+                tracing::warn!(%tenant, %error, "the identity cannot be read");
+                "cannot be read: the daemon's log says why"
+            }
+        };
+        Some(format!("the identity of `{tenant}` {why}; steps that ask for a secret end as an error"))
     }
 }
 
@@ -205,6 +234,10 @@ impl App {
         }
         let source: Arc<dyn Source> = Arc::new(open_source(&settings, &remote, store.as_ref()).await?);
         let identities = settings.identities.clone().unwrap_or_else(|| settings.data.join("identities"));
+        let cell = Arc::new(Embedded {
+            custody: Custody::new(&identities),
+            regions: (settings.slots != Some(0)).then(|| settings.regions.clone()),
+        });
         let vault: Arc<dyn Vault> = Arc::new(FileVault::new(Custody::new(identities)));
         let executor = open_executor(&settings).await?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
@@ -234,6 +267,8 @@ impl App {
                 store: shared,
                 clock: Arc::clone(&clock),
                 fresh: Arc::clone(&fresh),
+                cell,
+                looked: Arc::default(),
             },
             logs,
             settings,

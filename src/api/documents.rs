@@ -16,9 +16,16 @@ use crate::store::SourceRow;
 pub(super) fn status(
     source: &SourceRow,
     platform: Option<&StatusRow>,
-    tenants: Vec<Value>,
+    mut tenants: Vec<Value>,
     now: Timestamp,
 ) -> Value {
+    let mut platform = platform.map(|row| status_row("platform", row, true, now));
+    if let Some(stale) = stale_condition(source, now) {
+        let all = tenants.iter_mut().chain(&mut platform);
+        for conditions in all.filter_map(|tenant| tenant["conditions"].as_array_mut()) {
+            conditions.push(json!(stale));
+        }
+    }
     json!({
         "schema": "tenantry.status/1",
         "source": {
@@ -28,7 +35,7 @@ pub(super) fn status(
             "message": source.message,
             "held": source.held,
         },
-        "platform": platform.map(|row| status_row("platform", row, true, now)),
+        "platform": platform,
         "tenants": tenants,
     })
 }
@@ -59,6 +66,26 @@ pub(super) fn status_row(tenant: &str, row: &StatusRow, findings: bool, now: Tim
         value["findings"] = json!(row.findings);
     }
     value
+}
+
+/// What a source that is not read, or not followed, means for every tenant: the row below is as of an older head.
+fn stale_condition(source: &SourceRow, now: Timestamp) -> Option<Condition> {
+    let reason = match source.state.as_str() {
+        "current" => return None,
+        "rewritten" => "Rewritten",
+        "unreachable" => "Unreachable",
+        _ => "Stale",
+    };
+    let message =
+        source.message.clone().unwrap_or_else(|| "the repository was not read for a while".to_owned());
+    let since = source.fetched_at.unwrap_or(now);
+    Some(Condition {
+        kind: ConditionKind::SourceStale,
+        status: true,
+        reason: reason.to_owned(),
+        message,
+        since,
+    })
 }
 
 fn pinned_condition(pin: &PinNote) -> Condition {
@@ -230,4 +257,37 @@ fn one_secret(tenant: &TenantId, secret: &Secret, actual: &ActualState) -> Value
 /// What a revocation answers: the runs that had the version.
 pub(super) fn revoked(secret: &SecretName, version: &str, runs: &[crate::domain::RunId]) -> Value {
     json!({ "schema": "tenantry.revoked/1", "secret": secret, "version": version, "runs": runs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_not_current_is_a_condition_of_everybody() {
+        let now = Timestamp::from_millis(1_793_527_200_000);
+        let source = |state: &str| SourceRow {
+            head: None,
+            fetched_at: Some(now),
+            state: state.to_owned(),
+            message: Some("the remote does not answer".to_owned()),
+            held: None,
+            released: None,
+        };
+        let conditions = |state: &str| {
+            let tenant = json!({ "tenant": "acme", "conditions": [] });
+            status(&source(state), None, vec![tenant], now)["tenants"][0]["conditions"].clone()
+        };
+        assert_eq!(conditions("current"), json!([]));
+        assert_eq!(
+            conditions("unreachable"),
+            json!([{
+                "type": "SourceStale",
+                "status": true,
+                "reason": "Unreachable",
+                "message": "the remote does not answer",
+                "since": now,
+            }])
+        );
+    }
 }

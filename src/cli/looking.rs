@@ -122,6 +122,8 @@ fn is_notable(condition: &Value) -> bool {
     let holds = condition["status"].as_bool().unwrap_or_default();
     match text(condition, "type") {
         "Ready" | "Runnable" | "SecretsReadable" => !holds,
+        // The line about the source says it once for all.
+        "SourceStale" => false,
         _ => holds,
     }
 }

@@ -6,6 +6,7 @@
 //! control other than `open`, which is refused with a sentence.
 
 mod backoff;
+mod cell;
 mod follow;
 mod note;
 mod pass;
@@ -20,7 +21,9 @@ mod tenant;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+pub use cell::Cell;
 pub use pass::{Pass, pass};
 pub use serve::serve;
 
@@ -40,6 +43,10 @@ pub struct Ports {
     pub clock: Clock,
     /// Ids of new runs.
     pub fresh: FreshIds,
+    /// What the worker here can do.
+    pub cell: Arc<dyn Cell>,
+    /// Whether a pass has gone through, so that what may have changed while no daemon ran is known.
+    pub looked: Arc<AtomicBool>,
 }
 
 /// Why a pass, or the part of it for one tenant, did not come to its end.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::follow::{self, Followed};
 use super::tenant::{self, Seen};
-use super::{Failure, Ports, note, pins, platform};
+use super::{Failure, Ports, cell, note, pins, platform};
 use crate::domain::{ChangeControlMode, Listing, OnRewrite, Revision, StatusRow, TenantId, Timestamp};
 use crate::plan;
 use crate::store::{Pending, SourceRow, TenantHead};
@@ -150,6 +151,7 @@ async fn look_at_tenants(
         heads.iter().map(|head| (&head.tenant, head)).collect();
     let comes_back =
         |tenant: &TenantId, head: &TenantHead| head.removed && seen.listing.tenants.contains_key(tenant);
+    let first = !ports.looked.swap(true, Ordering::Relaxed);
     let mut concerned: Vec<(TenantId, Option<Arc<TenantHead>>)> = seen
         .listing
         .tenants
@@ -160,7 +162,14 @@ async fn look_at_tenants(
     concerned.extend(
         known
             .into_iter()
-            .filter(|(tenant, head)| comes_back(tenant, head) || (!head.removed && seen.concerns(head)))
+            .filter(|(tenant, head)| {
+                let row = &head.status;
+                let cell_changed = || {
+                    cell::names_region(row, first)
+                        || cell::has_changed(ports.cell.as_ref(), row, tenant, first)
+                };
+                comes_back(tenant, head) || (!head.removed && (seen.concerns(head) || cell_changed()))
+            })
             .map(|(tenant, head)| (tenant.clone(), Some(Arc::clone(head)))),
     );
     if concerned.is_empty() {

@@ -6,7 +6,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::reading::{self, Read};
 use super::status::{self, Outcome};
-use super::{Failure, Ports, backoff, schedule};
+use super::{Failure, Ports, backoff, cell, schedule};
 use crate::apply::{self, Means};
 use crate::authz::{self, Permit, Standing};
 use crate::domain::{
@@ -322,6 +322,7 @@ impl Looking<'_> {
         let outcome = if unchanged { Outcome::Unchanged } else { Outcome::Applied };
         let mut row = self.row(outcome, keys, found);
         self.tell_suspension(&mut row, &desired, &actual);
+        cell::tell(self.ports.cell.as_ref(), &mut row, self.tenant, &desired.state, self.seen.now);
         if !unchanged {
             self.ports.source.keep(self.tenant.as_str(), &desired.revision.commit).await?;
         }

@@ -1,5 +1,6 @@
 //! The loop over a real repository and the model of the store.
 
+mod cell;
 mod pins;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,23 @@ struct World {
     store: Arc<MemoryStore>,
     source: Arc<Guarded>,
     clock: Arc<AtomicI64>,
+    cell: Arc<OneRegion>,
+}
+
+/// A worker of one region that has an identity for everybody, until told otherwise.
+#[derive(Default)]
+struct OneRegion {
+    lost_identities: AtomicBool,
+}
+
+impl Cell for OneRegion {
+    fn serves(&self, region: &str) -> Option<bool> {
+        Some(region == "eu")
+    }
+
+    fn sealed(&self, _: &TenantId) -> Option<String> {
+        self.lost_identities.load(Ordering::Relaxed).then(|| "no identity is here".to_owned())
+    }
 }
 
 /// The real source, which fails for one tenant while told to.
@@ -76,6 +94,7 @@ impl World {
             trees_read: AtomicU64::new(0),
         });
         let store = Arc::new(MemoryStore::new());
+        let cell = Arc::new(OneRegion::default());
         let clock = Arc::new(AtomicI64::new(1_793_527_200_000));
         let (time, count) = (Arc::clone(&clock), AtomicU64::new(1));
         let ports = Ports {
@@ -85,8 +104,10 @@ impl World {
             fresh: Arc::new(move || {
                 uuid::Uuid::from_u64_pair(0x0192_f1c2_7c1e_7d3a, count.fetch_add(1, Ordering::Relaxed))
             }),
+            cell: Arc::clone(&cell) as Arc<dyn Cell>,
+            looked: Arc::default(),
         };
-        Self { repository, ports, store, source, clock }
+        Self { repository, ports, store, source, clock, cell }
     }
 
     fn wait(&self, seconds: i64) {
