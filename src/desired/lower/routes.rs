@@ -176,7 +176,7 @@ fn host_and_port(url: &str) -> Option<(&str, u16)> {
 }
 
 fn is_private_address(host: &str) -> bool {
-    host.parse::<std::net::Ipv4Addr>()
+    host.parse::<core::net::Ipv4Addr>()
         .is_ok_and(|address| address.is_private() || address.is_loopback() || address.is_link_local())
 }
 
