@@ -144,7 +144,7 @@ fn tenant_rows() -> Vec<Row> {
                 TENANT,
                 owner,
                 owner,
-                "owner: group:acme-owners\nalerts: { routes: [{ email: ops@acme.example }] }",
+                "owner: group:acme-owners\nalerts: { routes: [{ webhook: \"https://o.example/\" }] }",
             ),
         ),
         (
@@ -153,8 +153,8 @@ fn tenant_rows() -> Vec<Row> {
             In(
                 TENANT,
                 owner,
-                "owner: group:acme-owners\nalerts: { routes: [{ email: a@acme.example }] }",
-                "owner: group:acme-owners\nalerts: { routes: [{ email: b@acme.example }] }",
+                "owner: group:acme-owners\nalerts: { routes: [{ webhook: \"https://a.example/\" }] }",
+                "owner: group:acme-owners\nalerts: { routes: [{ webhook: \"https://b.example/\" }] }",
             ),
         ),
         (
