@@ -5,6 +5,7 @@
 
 mod audit;
 mod ci;
+mod configuration;
 mod crontab;
 pub mod demo;
 pub mod doctor;
@@ -233,7 +234,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Secrets(args) => run_secrets(&args),
         Command::Doctor(args) => asking(doctor::run(&args)),
         Command::Reconcile(args) => serve::reconcile(&args),
-        Command::Serve(args) => serve::serve(&args),
+        Command::Serve(_) => serve::serve(),
         Command::Status(args) => asking(looking::status(&args)),
         Command::Runs(args) => asking(looking::runs(&args)),
         Command::Show(args) => asking(looking::show(&args)),

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::configuration::configure;
 use super::door::{Door, ReachArgs};
 use super::ending::with_causes;
 use super::page::{self, Format};
@@ -28,16 +29,22 @@ pub struct AppArgs {
     #[arg(long, value_name = "DIR", env = "TENANTRY_IDENTITIES")]
     pub identities: Option<PathBuf>,
     /// Serves tenants of this region; may be given again
-    #[arg(long = "label", value_name = "region=NAME", value_parser = region)]
+    #[arg(
+        long = "label",
+        value_name = "region=NAME",
+        value_parser = region,
+        env = "TENANTRY_LABEL",
+        value_delimiter = ','
+    )]
     pub regions: Vec<String>,
-    /// Serves tenants of every region
-    #[arg(long, conflicts_with = "regions")]
+    /// Serves tenants of every region, in place of those of `--label`
+    #[arg(long, env = "TENANTRY_ANY_REGION", value_parser = clap::builder::BoolishValueParser::new())]
     pub any_region: bool,
     /// `best-effort` goes on where memory and process limits cannot be set; the records say so
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    #[arg(long, value_enum, default_value_t, value_name = "HOW", env = "TENANTRY_LIMITS")]
     pub limits: LimitsArg,
     /// Attempts at one time; by default twice the processors
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "TENANTRY_SLOTS")]
     pub slots: Option<u32>,
     /// Runs steps as plain processes where the sandbox is missing; the records say so
     #[arg(long)]
@@ -57,12 +64,18 @@ pub enum LimitsArg {
 /// The options of `tenantry serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
-    /// The repository: a directory or an address without a password
+    /// The repository: a directory or an address without a password. Needed, here or in a place below
     #[arg(long, value_name = "URL|DIR", env = "TENANTRY_REPO")]
-    pub repo: String,
-    /// The data directory, made if it is not there
+    pub repo: Option<String>,
+    /// The data directory, made if it is not there. Needed, here or in a place below
     #[arg(long, value_name = "DATA", env = "TENANTRY_DATA")]
-    pub data: PathBuf,
+    pub data: Option<PathBuf>,
+    /// A TOML file with any of these options, `-` written `_`. Flags win over the environment, that over the file
+    #[arg(long, value_name = "FILE", env = "TENANTRY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Prints every setting and where it comes from, and ends
+    #[arg(long)]
+    pub print_config: bool,
     /// Where /healthz, /readyz and /metrics answer; loopback only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878", env = "TENANTRY_LISTEN")]
     pub listen: SocketAddr,
@@ -70,13 +83,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "60s", env = "TENANTRY_POLL")]
     pub poll: Length,
     /// Applies and keeps time, but runs no steps
-    #[arg(long)]
+    #[arg(long, env = "TENANTRY_NO_WORKER", value_parser = clap::builder::BoolishValueParser::new())]
     pub no_worker: bool,
     /// How log lines look
     #[arg(long, value_enum, default_value_t, value_name = "FORM", env = "TENANTRY_LOG_FORMAT")]
     pub log_format: LogFormatArg,
     #[command(flatten)]
-    app: AppArgs,
+    pub(super) app: AppArgs,
 }
 
 /// How log lines look.
@@ -152,14 +165,33 @@ pub(super) fn absolute(repo: &str) -> String {
     }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT.
-pub fn serve(args: &ServeArgs) -> ExitCode {
+/// Runs the daemon until SIGTERM or SIGINT. What clap made of the words is read once more, with the file.
+pub fn serve() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().skip(2).collect();
+    let configured = match configure(&words) {
+        Ok(configured) => configured,
+        Err(ending) => return finish(Err(ending)),
+    };
+    if configured.args.print_config {
+        page::line(&configured.shown());
+        return ExitCode::SUCCESS;
+    }
+    let args = &configured.args;
+    let needed = |flag: &str, variable: &str, key: &str| {
+        Ending::Usage(format!("`serve` needs `--{flag}`, {variable} or `{key}` in the file of `--config`"))
+    };
+    let Some(repo) = &args.repo else {
+        return finish(Err(needed("repo", "TENANTRY_REPO", "repo")));
+    };
+    let Some(data) = &args.data else {
+        return finish(Err(needed("data", "TENANTRY_DATA", "data")));
+    };
     let format = match args.log_format {
         LogFormatArg::Text => LogFormat::Text,
         LogFormatArg::Json => LogFormat::Json,
     };
     start_logging(format, &super::log_filter(), std::io::stderr().is_terminal());
-    let mut settings = args.app.settings(&args.repo, args.data.clone());
+    let mut settings = args.app.settings(repo, data.clone());
     settings.listen = Some(args.listen);
     settings.poll = args.poll;
     if args.no_worker {
@@ -193,6 +225,10 @@ pub fn reconcile(args: &ReconcileArgs) -> ExitCode {
         Ok(data) => data.clone(),
         Err(ending) => return finish(Err(ending)),
     };
+    if args.app.any_region && !args.app.regions.is_empty() {
+        let both = "`--label` and `--any-region` are both given: leave one out";
+        return finish(Err(Ending::Usage(both.to_owned())));
+    }
     let settings = args.app.settings(repo, data);
     with_runtime(async move {
         if Client::at(&settings.data).is_up().await {

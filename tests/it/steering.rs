@@ -218,3 +218,31 @@ fn a_tenant_is_shown_from_its_files_without_a_daemon() {
     show(&["acme", "--repo", repo]).exits(1).says("1 mistake").says("validate --tenant acme");
     show(&["acme", "--repo", repo, "--rev", "HEAD"]).ok();
 }
+
+#[test]
+fn settings_come_from_flags_the_environment_a_file_and_defaults() {
+    let bench = bench();
+    let file = bench.repo().with_file_name("serve.toml");
+    std::fs::write(&file, "repo = \"/srv/from-file\"\npoll = \"5s\"\nslots = 3\n").unwrap();
+    let file = file.to_str().unwrap();
+    let command = |flags: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tenantry"));
+        command.env_clear().env("TENANTRY_POLL", "7s").env("TENANTRY_CONFIG", file).arg("serve").args(flags);
+        command.output().unwrap()
+    };
+    let shown = command(&["--print-config", "--slots", "9"]);
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert_eq!(shown.status.code(), Some(0), "{text}");
+    let line = |key: &str| {
+        let line = text.lines().find(|line| line.trim_start_matches("# ").starts_with(key)).unwrap();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("repo"), format!("repo = \"/srv/from-file\" # {file}:1"));
+    assert_eq!(line("poll"), "poll = \"7s\" # TENANTRY_POLL");
+    assert_eq!(line("slots"), "slots = 9 # --slots");
+    assert_eq!(line("listen"), "listen = \"127.0.0.1:7878\" # default");
+    let lacking = command(&[]);
+    assert_eq!(lacking.status.code(), Some(2));
+    let said = String::from_utf8(lacking.stderr).unwrap();
+    assert!(said.contains("`serve` needs `--data`, TENANTRY_DATA or `data`"), "{said}");
+}
