@@ -248,6 +248,10 @@ pub(super) fn check(path: &str, entry: &Entry, found: &mut Found) {
         if seen.contains(&hit.what) || (ciphertext && hit.what != What::PrivateKey) {
             continue;
         }
+        // A comment that says what a log shows is no value.
+        if hit.what == What::Mask && is_in_comment(bytes, hit.start) {
+            continue;
+        }
         let span = Span { start: position(bytes, hit.start), end: position(bytes, hit.end) };
         let shown = match hit.what {
             What::Mask => yaml,
@@ -261,6 +265,14 @@ pub(super) fn check(path: &str, entry: &Entry, found: &mut Found) {
             found.push(finding(path, bytes, &hit, span));
         }
     }
+}
+
+/// Whether a `#` that begins a comment, in YAML as in a script, stands before a place on its line.
+fn is_in_comment(bytes: &[u8], at: usize) -> bool {
+    let begin = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |line| line + 1);
+    let line = &bytes[begin..at];
+    let begins = |index: usize| index == 0 || line[index - 1].is_ascii_whitespace();
+    line.iter().enumerate().any(|(index, byte)| *byte == b'#' && begins(index))
 }
 
 fn finding(path: &str, bytes: &[u8], hit: &Hit, span: Span) -> Diagnostic {
@@ -349,6 +361,21 @@ mod tests {
         check("x: https://user:{{password}}@host.example/", &[]);
         check("x: https://host.example/a:b@c", &[]);
         check("ratio 1 ://a:b@c", &[]);
+    }
+
+    #[test]
+    fn a_mask_in_a_comment_is_no_value() {
+        let place = |text: &str| text.find("[redacted").unwrap_or_default();
+        for (text, want) in [
+            ("a: \"[redacted:db_url]\"", false),
+            ("a: b#[redacted:db_url]", false),
+            ("# one\na: [redacted:db_url]", false),
+            ("# [redacted:db_url]", true),
+            ("a: b  # prints [redacted:db_url]", true),
+            ("  echo \"$X\" #> [redacted:db_url]", true),
+        ] {
+            assert_eq!(is_in_comment(text.as_bytes(), place(text)), want, "{text}");
+        }
     }
 
     #[test]
