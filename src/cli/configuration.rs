@@ -237,6 +237,7 @@ fn words_of(option: &clap::Arg, value: &Value) -> Result<Vec<String>, &'static s
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "the file that the test reads")]
     fn file(text: &str) -> (tempfile::TempDir, String) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("serve.toml");
