@@ -220,7 +220,12 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`], each with its cure; nothing was changed but what makes the directory usable.
-    pub async fn open(settings: Settings) -> Result<Self, AppError> {
+    pub async fn open(mut settings: Settings) -> Result<Self, AppError> {
+        // What is started here, git above all, has another working directory.
+        settings.data = std::path::absolute(&settings.data).map_err(|source| AppError::System {
+            what: format!("`{}` is no path of a data directory", settings.data.display()),
+            source,
+        })?;
         let clock: Clock = Arc::new(now);
         let fresh: FreshIds = Arc::new(fresh_id);
         let remote: Remote = settings.repo.parse()?;

@@ -224,7 +224,14 @@ impl Cron {
     /// the same for the same `seed`, less than a tenth of the shortest interval and less than five minutes.
     #[must_use]
     pub fn jitter(&self, seed: &str) -> Length {
-        let span = JITTER_MAX.as_millis().min(self.shortest_interval().as_millis() / 10);
+        // One minute of the hour leaves an hour between any two times: nothing has to be looked for, which would take
+        // milliseconds for a schedule of leap days.
+        let one_minute = self.text.split(' ').next().is_some_and(|minute| minute.parse::<u32>().is_ok());
+        let span = if one_minute {
+            JITTER_MAX.as_millis()
+        } else {
+            JITTER_MAX.as_millis().min(self.shortest_interval().as_millis() / 10)
+        };
         let digest = Sha256::digest(seed.as_bytes());
         let number = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
         Length::from_millis(number % span.max(1))

@@ -244,3 +244,19 @@ fn what_trust_toml_demands_no_commit_can_lower() {
         .unwrap();
     bench.reconcile().exits(3).says("demands change control `signed`");
 }
+
+#[test]
+fn a_relative_data_directory_is_found_by_everything_that_is_started() {
+    let bench = two_tenants();
+    let commit = bench.commit("good");
+    let above = bench.repo().parent().unwrap().to_owned();
+    let (repo, data) = (bench.repo(), bench.data());
+    let name = |path: &std::path::Path| path.strip_prefix(&above).unwrap().to_str().unwrap().to_owned();
+    let (repo, data) = (name(&repo), name(&data));
+    let mut command =
+        bench.tenantry(&["reconcile", "--limits", "best-effort", "--repo", &repo, "--data", &data]);
+    let output = command.current_dir(&above).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(bench.status("acme")["last_applied_commit"], commit.as_str());
+}
