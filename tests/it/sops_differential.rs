@@ -715,7 +715,11 @@ fn check_mutation(what: &str, file: &[u8], format: Format) {
             assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&theirs), "{format} {what}");
         }
         Err(theirs) => {
-            assert_eq!(code, Some(theirs), "{format} {what}: {said}");
+            // A flipped character in a metadata key lets sops stop in one of its own crashes, whose code is Go's.
+            match what.ends_with("flipped") {
+                true => assert_ne!(code, Some(0), "{format} {what}: {said}"),
+                false => assert_eq!(code, Some(theirs), "{format} {what}: {said}"),
+            }
             assert!(out.is_empty(), "{format} {what}");
             assert!(said.starts_with("error: `"), "{format} {what}: {said}");
             assert!(!said.contains("hunter2"), "{format} {what}: {said}");
