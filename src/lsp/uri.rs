@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn an_address_names_a_file_or_nothing() {
-        check("file:///work/a%20b/%C3%A9.yaml", Some("/work/a b/é.yaml"));
+        check("file:///srv/a%20b/%C3%A9.yaml", Some("/srv/a b/é.yaml"));
         check("file:///c%3A/x", Some("/c:/x"));
         check("FILE://localhost/x", Some("/x"));
         check("file:/x", Some("/x"));
@@ -76,7 +76,7 @@ mod tests {
         check("file:///x%23y%3Fz", Some("/x#y?z"));
         check("file://elsewhere/x", None);
         check("untitled:Untitled-1", None);
-        check("git:/work/x.yaml?ref", None);
+        check("git:/srv/x.yaml?ref", None);
         check("file:///bad%2", None);
         check("file:///bad%zz", None);
         check("file:///nul%00", None);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_path_comes_back_from_its_address() {
-        for path in ["/work/a b/é#?%.yaml", "/", "/tenants/acme/[x]/日本.yaml"] {
+        for path in ["/srv/a b/é#?%.yaml", "/", "/tenants/acme/[x]/日本.yaml"] {
             assert_eq!(path_of(&uri_of(Path::new(path))).as_deref(), Some(Path::new(path)));
         }
         let odd = PathBuf::from(OsString::from_vec(b"/a\xff".to_vec()));
