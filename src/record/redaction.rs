@@ -6,26 +6,33 @@
 //! has. A form that is broken into lines, as `base64` and `xxd -p` do, is found all the same, wherever the breaks
 //! fall. The limit: a script can disguise what it was given; scope, audit and revocation are the answer to that.
 //!
-//! The patterns inside the automaton are not overwritten when dropped: its crate keeps them in plain vectors.
-//! They live as long as the attempt that was given the values.
+//! Two searches share the work. The first looks for the first bytes of every form at once and is cheap to make and
+//! to run; text in which it finds nothing is ordinary. Only from where it finds something does the automaton look,
+//! and it is made when that happens for the first time: most attempts print nothing that begins like a secret.
+//!
+//! The automaton is not overwritten when dropped, but holds values as scattered single bytes only.
 
 mod broken;
 mod forms;
+mod heads;
+mod search;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
-use aho_corasick::Anchored;
-use aho_corasick::automaton::{Automaton, StateID};
-use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::automaton::StateID;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::domain::SecretName;
 use crate::sops::Plaintext;
 
-use broken::Broken;
+use broken::{BEFORE_BREAK_MIN, Broken};
 pub use forms::Form;
+use forms::Text;
+use heads::{Heads, Next};
+use search::Search;
 
 /// Bytes of the shortest value that can be told from ordinary text.
 pub const VALUE_BYTES_MIN: usize = 8;
@@ -101,37 +108,16 @@ fn redactable_bytes(value: &[u8]) -> Result<(), Unredactable> {
 #[derive(Default)]
 pub struct Patterns {
     names: Vec<SecretName>,
-    /// For each pattern of the automaton, whose it is and which form.
-    owners: Vec<(usize, Form)>,
-    values: Vec<(usize, Plaintext)>,
-    search: Option<Search>,
+    known: Vec<Arc<Known>>,
+    heads: Heads,
+    search: OnceLock<Search>,
 }
 
-struct Search {
-    automaton: NFA,
-    start: StateID,
-    /// How many of the last bytes are the beginning of a pattern, by state; 0 where missing.
-    depths: HashMap<StateID, usize>,
-}
-
-impl Search {
-    fn next(&self, state: StateID, byte: u8) -> StateID {
-        self.automaton.next_state(Anchored::No, state, byte)
-    }
-
-    fn depth(&self, state: StateID) -> usize {
-        self.depths.get(&state).copied().unwrap_or(0)
-    }
-
-    /// The patterns that end in a state, with the lengths of their texts; none in most states.
-    fn matches(&self, state: StateID) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let special = self.automaton.is_special(state) && self.automaton.is_match(state);
-        let count = if special { self.automaton.match_len(state) } else { 0 };
-        (0..count).map(move |nth| {
-            let pattern = self.automaton.match_pattern(state, nth);
-            (pattern.as_usize(), self.automaton.pattern_len(pattern))
-        })
-    }
+/// A value and its forms, shared by all patterns that it is among.
+struct Known {
+    owner: usize,
+    value: Plaintext,
+    forms: Vec<(Form, Text)>,
 }
 
 impl Patterns {
@@ -159,20 +145,16 @@ impl Patterns {
         if self.knows(name, value) {
             return Ok(Arc::clone(self));
         }
-        let mut patterns = Self::default();
-        for (owner, known) in &self.values {
-            patterns.add(&self.names[*owner], known)?;
-        }
+        let mut patterns = Self { names: self.names.clone(), known: self.known.clone(), ..Self::default() };
         patterns.add(name, value)?;
         patterns.build();
         Ok(Arc::new(patterns))
     }
 
     fn knows(&self, name: &SecretName, value: &Plaintext) -> bool {
-        let same = |(owner, known): &(usize, Plaintext)| {
-            self.names[*owner] == *name && known.expose() == value.expose()
-        };
-        self.values.iter().any(same)
+        let same =
+            |known: &Arc<Known>| self.names[known.owner] == *name && known.value.expose() == value.expose();
+        self.known.iter().any(same)
     }
 
     /// Takes the secrets out of one whole text.
@@ -189,7 +171,7 @@ impl Patterns {
         if self.knows(name, value) {
             return Ok(());
         }
-        let known: usize = self.values.iter().map(|(_, value)| value.len()).sum();
+        let known: usize = self.known.iter().map(|known| known.value.len()).sum();
         if known + value.len() > VALUES_BYTES_MAX {
             return Err(Unredactable::TooLong);
         }
@@ -197,43 +179,41 @@ impl Patterns {
             self.names.push(name.clone());
             self.names.len() - 1
         });
-        self.values.push((owner, Plaintext::new(value.expose().to_vec())));
+        let forms = forms::all(value.expose());
+        self.known.push(Arc::new(Known { owner, value: Plaintext::new(value.expose().to_vec()), forms }));
         Ok(())
     }
 
+    fn texts(&self) -> impl Iterator<Item = &Text> + Clone {
+        self.known.iter().flat_map(|known| &known.forms).map(|(_, text)| text)
+    }
+
     fn build(&mut self) {
-        let mut texts = Vec::new();
-        self.owners.clear();
-        for (owner, value) in &self.values {
-            for (form, text) in forms::all(value.expose()) {
-                self.owners.push((*owner, form));
-                texts.push(text);
+        self.heads = Heads::of(self.texts());
+    }
+
+    /// The automaton, made when it is needed for the first time.
+    fn search(&self) -> &Search {
+        self.search.get_or_init(|| Search::of(self.texts()))
+    }
+
+    /// Whose a pattern of the automaton is and which form.
+    fn owner(&self, pattern: usize) -> (usize, Form) {
+        // INVARIANT: the automaton numbers its patterns in the order of the texts it was made of.
+        let mut at = pattern;
+        for known in &self.known {
+            match known.forms.get(at) {
+                Some((form, _)) => return (known.owner, *form),
+                None => at -= known.forms.len(),
             }
         }
-        if texts.is_empty() {
-            return;
-        }
-        // INVARIANT: building fails beyond 2^31 states, and start states exist for unanchored search;
-        // VALUES_BYTES_MAX keeps all forms together below a few millions.
-        let automaton = NFA::new(&texts).unwrap_or_else(|error| panic!("too many patterns: {error}"));
-        let start =
-            automaton.start_state(Anchored::No).unwrap_or_else(|error| panic!("no start state: {error}"));
-        let mut depths = HashMap::new();
-        for text in &texts {
-            let mut state = start;
-            for (index, byte) in text.iter().enumerate() {
-                // A beginning of a pattern is its own longest suffix: the state stands for exactly these bytes.
-                state = automaton.next_state(Anchored::No, state, *byte);
-                depths.insert(state, index + 1);
-            }
-        }
-        self.search = Some(Search { automaton, start, depths });
+        unreachable!("a pattern that nobody gave the automaton")
     }
 }
 
 impl std::fmt::Debug for Patterns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Patterns({} of {:?})", self.owners.len(), self.names)
+        write!(f, "Patterns({} of {:?})", self.texts().count(), self.names)
     }
 }
 
@@ -255,14 +235,28 @@ struct Found {
     len: u64,
 }
 
+/// Where the two searches stand. Positions count from the first byte that is held.
+#[derive(Debug)]
+enum Mode {
+    /// No form begins before this position.
+    Looking(usize),
+    /// The automaton has read up to the position `at`.
+    Following {
+        at: usize,
+        /// Not left before this position: what made the automaton begin ends here.
+        until: usize,
+        state: StateID,
+        broken: Broken,
+    },
+}
+
 /// Redacts one stream. Its output is the same however the input is cut into chunks.
 #[derive(Debug)]
 pub struct Redactor {
     patterns: Arc<Patterns>,
-    state: Option<StateID>,
-    broken: Broken,
+    mode: Mode,
     /// Bytes that are read and not yet given out; the first is number `base` of the stream.
-    held: Vec<u8>,
+    held: Zeroizing<Vec<u8>>,
     base: u64,
     /// Not yet given out, in order, none overlapping another.
     regions: Vec<Region>,
@@ -283,9 +277,8 @@ impl Redactor {
     /// Redacts what is shared with other streams.
     #[must_use]
     pub fn over(patterns: Arc<Patterns>) -> Self {
-        let state = patterns.search.as_ref().map(|search| search.start);
-        let (broken, held, regions) = (Broken::default(), Vec::new(), Vec::new());
-        Self { patterns, state, broken, held, base: 0, regions, hits: BTreeMap::new() }
+        let (mode, held) = (Mode::Looking(0), Zeroizing::default());
+        Self { patterns, mode, held, base: 0, regions: Vec::new(), hits: BTreeMap::new() }
     }
 
     /// Redacts one more value from here on. Has to be called before the first byte of the value is given out.
@@ -304,18 +297,20 @@ impl Redactor {
         // secrets by the order of names, which a superset keeps.
         self.regions.retain(|region| region.start < self.base);
         self.patterns = patterns;
-        self.state = self.patterns.search.as_ref().map(|search| search.start);
-        self.broken = Broken::default();
-        let held = std::mem::take(&mut self.held);
-        self.read(&held);
+        self.mode = Mode::Looking(0);
+        self.read();
     }
 
     /// Takes a chunk and gives out what is decided.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
-        self.read(chunk);
-        let undecided = match (&self.patterns.search, self.state) {
-            (Some(search), Some(state)) => search.depth(state).max(self.broken.span(search, &self.held)),
-            _ => 0,
+        self.hold(chunk);
+        self.read();
+        let undecided = match &self.mode {
+            Mode::Looking(from) => self.held.len() - from,
+            Mode::Following { state, broken, .. } => {
+                let search = self.patterns.search();
+                search.depth(*state).max(broken.span(search, &self.held))
+            }
         };
         self.give(self.held.len().saturating_sub(undecided))
     }
@@ -323,8 +318,7 @@ impl Redactor {
     /// Gives out the rest: nothing can follow.
     pub fn finish(&mut self) -> Vec<u8> {
         let rest = self.give(self.held.len());
-        self.state = self.patterns.search.as_ref().map(|search| search.start);
-        self.broken = Broken::default();
+        self.mode = Mode::Looking(0);
         rest
     }
 
@@ -334,30 +328,73 @@ impl Redactor {
         &self.hits
     }
 
-    fn read(&mut self, chunk: &[u8]) {
-        let patterns = Arc::clone(&self.patterns);
-        let (Some(search), Some(mut state)) = (&patterns.search, self.state) else {
-            self.held.extend_from_slice(chunk);
-            return;
-        };
-        let before = self.held.len();
+    /// Adds a chunk to what is held. A buffer that is too small is overwritten, not only given back.
+    fn hold(&mut self, chunk: &[u8]) {
+        let needed = self.held.len() + chunk.len();
+        if needed > self.held.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(2 * self.held.capacity())));
+            larger.extend_from_slice(&self.held);
+            self.held = larger;
+        }
         self.held.extend_from_slice(chunk);
-        for (index, byte) in chunk.iter().enumerate() {
-            let at = before + index;
-            let across = self.broken.step(search, state, &self.held[..at], *byte);
-            state = search.next(state, *byte);
+    }
+
+    /// Reads what is held and not yet read.
+    fn read(&mut self) {
+        let patterns = Arc::clone(&self.patterns);
+        loop {
+            self.mode = match std::mem::replace(&mut self.mode, Mode::Looking(0)) {
+                Mode::Looking(from) => match patterns.heads.next(&self.held, from) {
+                    Next::Nothing { decided } => {
+                        self.mode = Mode::Looking(decided);
+                        return;
+                    }
+                    Next::Head { start, end } => {
+                        let state = patterns.search().start();
+                        Mode::Following { at: start, until: end, state, broken: Broken::default() }
+                    }
+                },
+                following @ Mode::Following { at, .. } if at == self.held.len() => {
+                    self.mode = following;
+                    return;
+                }
+                Mode::Following { at, until, state, broken } => {
+                    self.follow(&patterns, at, until, state, broken)
+                }
+            };
+        }
+    }
+
+    /// Lets the automaton read until no form can have begun, or to the end of what is held.
+    fn follow(
+        &mut self,
+        patterns: &Patterns,
+        from: usize,
+        until: usize,
+        mut state: StateID,
+        mut broken: Broken,
+    ) -> Mode {
+        let search = patterns.search();
+        for at in from..self.held.len() {
+            let byte = self.held[at];
+            let across = broken.step(search, state, &self.held[..at], byte);
+            state = search.next(state, byte);
             let end = self.base + at as u64 + 1;
             for (pattern, len) in search.matches(state) {
-                let (owner, form) = patterns.owners[pattern];
+                let (owner, form) = patterns.owner(pattern);
                 self.mark(Found { owner, start: end - len as u64, end, form, len: len as u64 });
             }
             for (pattern, len) in across.into_iter().flat_map(|state| search.matches(state)) {
-                let Some(span) = self.broken.span_of(&self.held[..=at], len) else { continue };
-                let (owner, form) = patterns.owners[pattern];
+                let Some(span) = broken.span_of(&self.held[..=at], len) else { continue };
+                let (owner, form) = patterns.owner(pattern);
                 self.mark(Found { owner, start: end - span as u64, end, form, len: len as u64 });
             }
+            let depth = search.depth(state);
+            if at + 1 >= until && depth < BEFORE_BREAK_MIN && broken.is_idle() {
+                return Mode::Looking(at + 1 - depth);
+            }
         }
-        self.state = Some(state);
+        Mode::Following { at: self.held.len(), until, state, broken }
     }
 
     /// Joins a match with the regions it overlaps. Matches come in the order of their ends.
@@ -409,8 +446,18 @@ impl Redactor {
             out.extend_from_slice(self.bytes(at, frontier));
         }
         self.regions = kept;
-        self.held.drain(..decided);
+        let left = self.held.len() - decided;
+        self.held.copy_within(decided.., 0);
+        self.held[left..].zeroize();
+        self.held.truncate(left);
         self.base = frontier;
+        match &mut self.mode {
+            Mode::Looking(from) => *from = from.saturating_sub(decided),
+            Mode::Following { at, until, .. } => {
+                *at -= decided;
+                *until = until.saturating_sub(decided);
+            }
+        }
         out
     }
 

@@ -63,9 +63,14 @@ impl Broken {
             }
             // What the plain search has seen spans a break itself: only what came after it counts here.
             let after = &before[before.len() - self.since..];
-            after.iter().fold(search.start, |state, byte| search.next(state, *byte))
+            after.iter().fold(search.start(), |state, byte| search.next(state, *byte))
         });
         self.state = (search.depth(state) >= BEFORE_BREAK_MIN).then_some(state);
+    }
+
+    /// Nothing that spans a break may be a form now.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state.is_none()
     }
 
     /// How many of the last bytes of `held` may be the beginning of a form that spans a break.

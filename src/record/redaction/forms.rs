@@ -62,7 +62,7 @@ impl Form {
     }
 }
 
-type Text = Zeroizing<Vec<u8>>;
+pub(super) type Text = Zeroizing<Vec<u8>>;
 
 /// All forms of a value that are long enough to be looked for, each text once.
 pub(super) fn all(value: &[u8]) -> Vec<(Form, Text)> {
@@ -76,8 +76,9 @@ pub(super) fn all(value: &[u8]) -> Vec<(Form, Text)> {
         found.part(part);
         found.lines(part);
     }
-    for text in [value, trimmed] {
-        found.encodings(text);
+    found.encodings(value);
+    if trimmed != value {
+        found.encodings(trimmed);
     }
     // Whoever encodes a password takes it out of its URL first.
     for part in parts.iter().filter(|part| redactable_bytes(part).is_ok() && part.len() <= PART_BYTES_MAX) {

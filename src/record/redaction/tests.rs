@@ -311,7 +311,7 @@ fn oracle(values: &[(SecretName, Plaintext)], text: &[u8]) -> (Vec<bool>, Vec<bo
                     let last = start + form.len() - 1;
                     let region = lies[start]..lies[last] + 1;
                     let first_break = (start..=last).find(|at| lines[*at] > start);
-                    if first_break.is_none_or(|at| at - start >= broken::BEFORE_BREAK_MIN) {
+                    if first_break.is_none_or(|at| at - start >= BEFORE_BREAK_MIN) {
                         gone[region.clone()].fill(true);
                     }
                     may_go[region].fill(true);
@@ -401,4 +401,48 @@ proptest! {
         prop_assert!(!out.contains(&canary));
         prop_assert!(out.contains("[redacted:canary]"));
     }
+}
+
+#[test]
+fn ordinary_text_makes_no_automaton() {
+    let set =
+        patterns(&[("token", b"00112233445566778899aabbccddeeff"), ("url", b"https://u:hunter2-hunter2@x/")]);
+    let made = |text: &str| {
+        let set = set.with(&name("more"), &value(b"another-secret")).unwrap();
+        redact(&set, text.as_bytes());
+        set.search.get().is_some()
+    };
+    assert!(!made("loaded 17 rows from http://db.example:5432 in 12 ms\nhttps:/\n0011223\nMDAx\n0011"));
+    assert!(made("0011\n2233"), "a form may be broken after four bytes");
+    assert!(made("a 00112233"));
+    assert!(made("see https://docs.example"));
+    assert!(made("not 00112233445566778899aabbccddeef"));
+}
+
+#[test]
+fn a_head_is_found_where_a_form_may_begin() {
+    let text = Zeroizing::new(b"abcdefghij".to_vec());
+    let other = Zeroizing::new(b"abcdxxxxxx".to_vec());
+    let heads = Heads::of([&text, &other].into_iter());
+    let check = |text: &str, want| assert_eq!(heads.next(text.as_bytes(), 0), want, "{text:?}");
+    let nothing = |decided| Next::Nothing { decided };
+    let head = |start, end| Next::Head { start, end };
+    check("", nothing(0));
+    check("text without", nothing(12));
+    check("text with abcdefgh", head(10, 18));
+    check("abcdxxxxx", head(0, 8));
+    check("abcdefgx", nothing(8));
+    // The end may go on as a head, from its first byte that does.
+    for (text, decided) in
+        [("-a", 1), ("-abc", 1), ("-abcdefg", 1), ("-abcdefx", 8), ("ab-ab", 3), ("abab", 2)]
+    {
+        check(text, nothing(decided));
+    }
+    // Four bytes are enough before a break, three are not, and others are none.
+    check("-abcd\n", head(1, 6));
+    check("-abcdefg\r", head(1, 9));
+    check("-abc\n", nothing(5));
+    check("-bcde\n", nothing(6));
+    assert_eq!(heads.next(b"abcdefgh", 1), nothing(8));
+    assert_eq!(Heads::default().next(b"abcdefgh", 0), nothing(8));
 }
