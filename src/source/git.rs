@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use git2::{ErrorCode, ObjectType, Repository, RepositoryInitMode, RepositoryInitOptions, Signature, Time};
 
-use super::nearby::{self, Nearby};
+use super::nearby::{self, Nearby, Objects};
 use super::objects::{self, object_id, oid, unreadable};
+use super::plain;
 use super::remote::{self, FetchSettings, HEAD_REF, Remote};
 use super::{CommitInfo, Contents, Source, SourceError};
 use crate::domain::{CommitId, Listing, ObjectId, Revision, TenantId, Timestamp, Tree};
@@ -72,15 +73,24 @@ impl GitSource {
         let look = tokio::task::spawn_blocking(move || nearby::look(&directory, &branch, &from));
         match tokio::time::timeout(self.settings.time_max, look).await.ok()?.ok()?? {
             Nearby::Same => {}
-            Nearby::Moved { head, pack } => {
-                if let Some(pack) = pack {
-                    remote::unpack(&self.remote, &self.settings, &self.mirror, pack).await.ok()?;
-                }
-                let moved = move |mirror: &Repository| {
-                    let moved = mirror.reference_matching(HEAD_REF, head, true, known.head, "fetched");
-                    moved.map(|_| ()).map_err(unreadable("the head of the mirror"))
+            Nearby::Moved { head, objects } => {
+                let plain = match objects {
+                    Objects::Plain(plain) => plain,
+                    Objects::Pack(pack) => {
+                        remote::unpack(&self.remote, &self.settings, &self.mirror, pack).await.ok()?;
+                        Vec::new()
+                    }
                 };
-                self.reading(moved).await.ok()?;
+                let moved = move |mirror: &Repository| {
+                    if plain::store(mirror, &plain).is_none() {
+                        return Ok(false);
+                    }
+                    let moved = mirror.reference_matching(HEAD_REF, head, true, known.head, "fetched");
+                    moved.map(|_| true).map_err(unreadable("the head of the mirror"))
+                };
+                if !self.reading(moved).await.ok()? {
+                    return None;
+                }
             }
         }
         self.head().await.ok()?
@@ -108,7 +118,7 @@ impl GitSource {
 
 /// Removes lock files and half packs. Nobody else works here: the data directory is locked.
 fn clear_leftovers(mirror: &Path) {
-    let mut directories = vec![mirror.to_owned(), mirror.join("objects/pack")];
+    let mut directories = vec![mirror.to_owned(), mirror.join("objects"), mirror.join("objects/pack")];
     let mut refs = vec![mirror.join("refs")];
     while let Some(directory) = refs.pop() {
         let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();

@@ -12,6 +12,7 @@ mod nearby;
 mod objects;
 mod overlay;
 mod pinned;
+mod plain;
 mod remote;
 mod watch;
 mod work_tree;

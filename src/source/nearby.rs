@@ -1,5 +1,6 @@
-//! Fetching from a directory on this machine: what has not moved is seen without starting anything, and a small
-//! move is handed to one `git unpack-objects`, which checks it as a fetch does.
+//! Fetching from a directory on this machine: what has not moved is seen without starting anything, and so is a small
+//! move whose objects are plain. One that is small and not plain is handed to one `git unpack-objects`, which checks
+//! it as a fetch does.
 //!
 //! Only what is plain is done here. Whatever else there is (another owner, a shallow, borrowing or partial clone,
 //! hidden refs, a missing branch, a large move, approvals that came or went, an error of any kind) gives `None`, and
@@ -9,8 +10,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use git2::{Buf, ObjectType, Odb, Oid, Repository, Sort};
+use git2::{Buf, ObjectType, Odb, Oid, Repository, Sort, TreeEntry};
 
+use super::plain::Object;
 use super::remote::HEAD_REF;
 
 /// Where a fetch finds approvals, and where it puts them.
@@ -42,9 +44,17 @@ pub(super) enum Nearby {
     Moved {
         /// The branch's head.
         head: Oid,
-        /// What the mirror may lack, as a pack; `None` where that is nothing.
-        pack: Option<Vec<u8>>,
+        /// What the mirror may lack.
+        objects: Objects,
     },
+}
+
+/// What has to come in.
+pub(super) enum Objects {
+    /// Objects that need no check but their names, each before what it names.
+    Plain(Vec<Object>),
+    /// A pack for `git` to check.
+    Pack(Vec<u8>),
 }
 
 /// What the mirror has; `None` before the first fetch.
@@ -66,8 +76,11 @@ pub(super) fn look(directory: &Path, branch: &str, known: &Known) -> Option<Near
         return odb.exists(head).then_some(Nearby::Same);
     }
     let objects = new_objects(&remote, &odb, known.head, head)?;
-    let pack = if objects.is_empty() { None } else { Some(packed(&remote, &objects)?) };
-    Some(Nearby::Moved { head, pack })
+    let objects = match plain(&odb, &objects)? {
+        Some(plain) => Objects::Plain(plain),
+        None => Objects::Pack(packed(&remote, &objects)?),
+    };
+    Some(Nearby::Moved { head, objects })
 }
 
 /// Whether the repository is this user's own, whole and shows all its refs.
@@ -100,7 +113,7 @@ fn approvals(repository: &Repository, prefix: &str) -> Option<BTreeMap<String, O
 }
 
 /// The objects that `head` has and `old` has not, a few more where something was moved or merged.
-fn new_objects(remote: &Repository, odb: &Odb<'_>, old: Oid, head: Oid) -> Option<Vec<Oid>> {
+fn new_objects(remote: &Repository, odb: &Odb<'_>, old: Oid, head: Oid) -> Option<Vec<(Oid, ObjectType)>> {
     let mut walk = remote.revwalk().ok()?;
     walk.set_sorting(Sort::TOPOLOGICAL).ok()?;
     walk.push(head).ok()?;
@@ -111,7 +124,7 @@ fn new_objects(remote: &Repository, odb: &Odb<'_>, old: Oid, head: Oid) -> Optio
         if count >= COMMITS_MAX {
             return None;
         }
-        found.add(commit.id())?;
+        found.add(commit.id(), ObjectType::Commit)?;
         // A parent is known or comes in this walk too, so what it has needs no second mention.
         let before = match commit.parent_count() {
             0 => None,
@@ -125,16 +138,16 @@ fn new_objects(remote: &Repository, odb: &Odb<'_>, old: Oid, head: Oid) -> Optio
 struct New<'a> {
     remote: &'a Repository,
     odb: &'a Odb<'a>,
-    seen: HashSet<Oid>,
-    objects: Vec<Oid>,
+    seen: HashSet<(Oid, &'static str)>,
+    objects: Vec<(Oid, ObjectType)>,
     bytes: usize,
 }
 
 impl New<'_> {
     /// `None` once the move is not small any more.
-    fn add(&mut self, id: Oid) -> Option<()> {
-        if self.seen.insert(id) {
-            self.objects.push(id);
+    fn add(&mut self, id: Oid, kind: ObjectType) -> Option<()> {
+        if self.seen.insert((id, kind.str())) {
+            self.objects.push((id, kind));
             self.bytes += self.odb.read_header(id).ok()?.0;
         }
         (self.objects.len() <= OBJECTS_MAX && self.bytes <= BYTES_MAX).then_some(())
@@ -144,7 +157,7 @@ impl New<'_> {
         if before == Some(id) {
             return Some(());
         }
-        self.add(id)?;
+        self.add(id, ObjectType::Tree)?;
         if depth > DEPTH_MAX {
             return None;
         }
@@ -153,8 +166,9 @@ impl New<'_> {
             Some(before) => Some(self.remote.find_tree(before).ok()?),
             None => None,
         };
-        let had: HashSet<Oid> = before.iter().flat_map(|tree| tree.iter().map(|entry| entry.id())).collect();
-        for entry in tree.iter().filter(|entry| !had.contains(&entry.id())) {
+        let named = |entry: &TreeEntry<'_>| (entry.id(), entry.kind().map(|kind| kind.str()));
+        let had: HashSet<_> = before.iter().flat_map(|tree| tree.iter().map(|entry| named(&entry))).collect();
+        for entry in tree.iter().filter(|entry| !had.contains(&named(entry))) {
             match entry.kind() {
                 Some(ObjectType::Tree) => {
                     let old = before.as_ref().and_then(|tree| tree.get_name_bytes(entry.name_bytes()));
@@ -163,17 +177,31 @@ impl New<'_> {
                 }
                 // The commit of a submodule lies elsewhere.
                 Some(ObjectType::Commit) => {}
-                _ => self.add(entry.id())?,
+                _ => self.add(entry.id(), ObjectType::Blob)?,
             }
         }
         Some(())
     }
 }
 
-fn packed(remote: &Repository, objects: &[Oid]) -> Option<Vec<u8>> {
+/// The objects with their contents if all of them are plain.
+fn plain(odb: &Odb<'_>, objects: &[(Oid, ObjectType)]) -> Option<Option<Vec<Object>>> {
+    let mut plain = Vec::with_capacity(objects.len());
+    for (id, kind) in objects {
+        let found = odb.read(*id).ok()?;
+        let object = Object { id: *id, kind: *kind, bytes: found.data().to_vec() };
+        if found.kind() != *kind || !object.is_plain() {
+            return Some(None);
+        }
+        plain.push(object);
+    }
+    Some(Some(plain))
+}
+
+fn packed(remote: &Repository, objects: &[(Oid, ObjectType)]) -> Option<Vec<u8>> {
     let mut builder = remote.packbuilder().ok()?;
     builder.set_threads(1);
-    for id in objects {
+    for (id, _) in objects {
         builder.insert_object(*id, None).ok()?;
     }
     let mut pack = Buf::new();
