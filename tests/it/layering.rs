@@ -29,7 +29,7 @@ const IMPURE: &[&str] = &[
     "tokio",
     "getrandom",
     "git2",
-    "sqlx",
+    "rusqlite",
     "tracing",
     "Uuid::now_v7",
     "Uuid::new_v4",

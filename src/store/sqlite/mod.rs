@@ -3,6 +3,7 @@
 //! Write-ahead log, `synchronous=FULL`, one writer that commits what waits together, readers beside it.
 //! Deliberately absent: several daemons on one directory, which the lock refuses.
 
+mod connection;
 mod rows;
 mod schema;
 mod shared;
@@ -18,20 +19,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use self::rows::SqliteRows;
+use self::connection::{Connection, Query, Readers, Row, query};
+use self::rows::{Columns, SqliteRows};
 use self::shared::{Shared, lock};
 use self::writer::{Operation, QUEUE_MAX, Request, Writer, gone};
 use super::directory::{self, Directory};
 use super::ledger::LedgerFile;
 use super::pending::{LastFetch, Turn};
-use super::rows::{Document, Engine, Found, Outlook, Rows as _, Work};
+use super::rows::{Document, Engine, Found, Outlook, Rows as _, Work, work};
 use super::{Pending, SourceRow, Store as _, StoreError, TenantHead};
 use crate::domain::{ActualState, Clock, TenantId, Timestamp};
 use crate::record::{Ledger, LedgerEntry};
@@ -39,8 +38,6 @@ use crate::record::{Ledger, LedgerEntry};
 /// The oldest SQLite that keeps what it committed: earlier ones can lose pages when the write-ahead log is
 /// reset. Source: design page `store.md`.
 const ENGINE_MIN: [u32; 3] = [3, 51, 3];
-/// Connections that read.
-const READERS_MAX: u32 = 4;
 /// How long one connection waits for another; the writer is alone, so only a backup makes it wait.
 const BUSY: Duration = Duration::from_secs(10);
 /// Prepared statements that a connection keeps: more than there are.
@@ -49,7 +46,7 @@ const STATEMENTS_MAX: usize = 128;
 /// A store in one directory.
 pub struct SqliteStore {
     directory: PathBuf,
-    readers: SqlitePool,
+    readers: Readers,
     shared: Arc<Shared>,
     /// Whether nobody else can write here: this process holds the directory.
     alone: bool,
@@ -67,37 +64,27 @@ impl SqliteStore {
     /// is behind its ledger; [`StoreError::Newer`] if a newer program wrote it; [`StoreError::Corrupt`] if it is
     /// damaged. Each says the cure.
     pub async fn open(path: &Path, clock: Clock) -> Result<Self, StoreError> {
-        let held = Directory::take(path)?;
-        let file = directory::database(path);
-        let options = SqliteConnectOptions::new()
-            .filename(&file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY)
-            .statement_cache_capacity(STATEMENTS_MAX)
-            .disable_statement_logging();
-        let mut connection = connect(&options, &file).await?;
-        check_engine(&mut connection).await?;
-        let fresh = schema::migrate(&mut connection, || held.backups()).await?;
-        let shared = Arc::new(load(&mut connection, clock, held.key()?).await?);
-        let mut ledger = LedgerFile::open(&held.ledger())?;
-        if fresh {
-            replay(&mut connection, &shared, ledger.ledger()).await?;
-        }
-        catch_up(&mut connection, &shared, &mut ledger, path).await?;
-        let readers = readers(&file);
+        let (file, directory) = (directory::database(path), path.to_owned());
+        let opened = blocking(move || Opened::of(&directory, clock)).await?;
+        let shared = Arc::new(opened.shared);
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
-        let writer =
-            Writer { connection, shared: Arc::clone(&shared), ledger, _directory: held, halted: None };
+        let writer = Writer {
+            connection: opened.connection,
+            shared: Arc::clone(&shared),
+            ledger: opened.ledger,
+            _directory: opened.held,
+            halted: None,
+        };
+        // A thread of its own, which every statement blocks.
+        let runtime = Handle::current();
+        let writer = tokio::task::spawn_blocking(move || runtime.block_on(writer.serve(requests)));
         Ok(Self {
             directory: path.to_owned(),
-            readers,
+            readers: Readers::of(&file),
             shared,
             alone: true,
             queue: Mutex::new(Some(queue)),
-            writer: Mutex::new(Some(tokio::spawn(writer.serve(requests)))),
+            writer: Mutex::new(Some(writer)),
         })
     }
 
@@ -116,29 +103,27 @@ impl SqliteStore {
                 source: None,
             });
         }
-        let options = SqliteConnectOptions::new()
-            .filename(&file)
-            .read_only(true)
-            .busy_timeout(BUSY)
-            .disable_statement_logging();
-        let mut connection = connect(&options, &file).await?;
-        let found = schema::version(&mut connection).await?;
-        schema::check(found)?;
-        if found < schema::KNOWN {
-            return Err(StoreError::Unavailable {
-                message: format!(
-                    "the database in `{}` has the older schema {found}: `tenantry serve` brings it to {}",
-                    path.display(),
-                    schema::KNOWN
-                ),
-                source: None,
-            });
-        }
-        let shared = Arc::new(load(&mut connection, clock, directory::existing_key(path)?).await?);
+        let (opened, directory) = (file.clone(), path.to_owned());
+        let shared = blocking(move || {
+            let mut connection = Connection::to_read(&opened).map_err(|error| cannot_open(&opened, error))?;
+            let found = schema::version(&mut connection)?;
+            schema::check(found)?;
+            if found < schema::KNOWN {
+                return Err(StoreError::Unavailable {
+                    message: format!(
+                        "the database in `{}` has the older schema {found}: `tenantry serve` brings it to {}",
+                        directory.display(),
+                        schema::KNOWN
+                    ),
+                    source: None,
+                });
+            }
+            load(&mut connection, clock, directory::existing_key(&directory)?)
+        });
         Ok(Self {
             directory: path.to_owned(),
-            readers: readers(&file),
-            shared,
+            readers: Readers::of(&file),
+            shared: Arc::new(shared.await?),
             alone: false,
             queue: Mutex::new(None),
             writer: Mutex::new(None),
@@ -161,12 +146,10 @@ impl SqliteStore {
 
     /// Writes down what was only remembered.
     async fn settle(&self) -> Found<()> {
-        let mut rows = self.readers.acquire().await.map_err(unavailable)?;
-        let mut rows = SqliteRows::new(&mut rows, &self.shared);
-        let Some(row) = crate::store::operations::document(&mut rows, Document::Source).await? else {
+        let Some(row) = self.read_document::<SourceRow>(Document::Source).await? else {
             return Ok(());
         };
-        match self.shared.last_fetch.over(SourceRow::clone(&row)) {
+        match self.shared.last_fetch.over(row.clone()) {
             seen if seen == row => Ok(()),
             seen => self.set_source(&seen, &[]).await,
         }
@@ -198,13 +181,8 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unavailable`] if the file is there already or cannot be written.
     pub async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-        sqlx::query("VACUUM INTO ?1")
-            .bind(to.to_string_lossy().into_owned())
-            .execute(&mut *connection)
-            .await
-            .map(|_| ())
-            .map_err(unavailable)
+        let to = to.to_string_lossy().into_owned();
+        self.readers.read(|connection| connection.run(query("VACUUM INTO ?1").bind(to)).map(|_| ())).await
     }
 
     /// Has the engine check the whole database; gives what is wrong with it, nothing if all is well.
@@ -212,65 +190,76 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be read.
     pub async fn check(&self) -> Result<Vec<String>, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-        let mut wrong = Vec::new();
-        for row in
-            sqlx::query("PRAGMA integrity_check").fetch_all(&mut *connection).await.map_err(unavailable)?
-        {
-            wrong.push(row.get::<String, _>(0));
-        }
-        wrong.retain(|line| line != "ok");
-        for row in
-            sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *connection).await.map_err(unavailable)?
-        {
-            wrong.push(format!("a row of `{}` belongs to none", row.get::<String, _>(0)));
-        }
-        Ok(wrong)
+        let text = |row: &Row| row.text(0).map(str::to_owned).unwrap_or_else(|error| error);
+        self.readers
+            .read(move |connection| {
+                let mut wrong: Vec<String> =
+                    connection.all(query("PRAGMA integrity_check"))?.iter().map(text).collect();
+                wrong.retain(|line| line != "ok");
+                for row in connection.all(query("PRAGMA foreign_key_check"))? {
+                    wrong.push(format!("a row of `{}` belongs to none", text(&row)));
+                }
+                Ok(wrong)
+            })
+            .await
+    }
+
+    /// Reads what stands once for the whole store, past what is remembered of it.
+    async fn read_document<T: DeserializeOwned + Send + 'static>(
+        &self,
+        document: Document,
+    ) -> Found<Option<T>> {
+        self.read(work(move |rows| Box::pin(crate::store::operations::document(rows, document)))).await
     }
 
     /// Heads of the named tenants, read from one moment.
     async fn read_heads(&self, names: Option<Vec<TenantId>>) -> Found<Vec<(TenantId, Option<TenantHead>)>> {
-        let mut transaction = self.readers.begin().await.map_err(unavailable)?;
-        let names = match names {
-            Some(names) => names,
-            None => {
-                let rows = sqlx::query(statements::TENANT_NAMES).fetch_all(&mut *transaction).await;
-                let parsed = rows.map_err(unavailable)?.into_iter().map(|row| {
-                    let name: String = row.get(0);
-                    name.parse().map_err(|error: crate::domain::NameError| StoreError::Corrupt {
-                        what: "tenant",
-                        message: error.to_string(),
-                    })
-                });
-                parsed.collect::<Found<_>>()?
-            }
-        };
-        let mut heads = Vec::with_capacity(names.len());
-        for name in names {
-            let query = sqlx::query(statements::HEAD).bind(name.as_str().to_owned());
-            let row = query.fetch_optional(&mut *transaction).await.map_err(unavailable)?;
-            let head = row.map(|row| head_of(&name, &row)).transpose()?;
-            heads.push((name, head));
-        }
-        Ok(heads)
+        self.readers
+            .read_at_once(move |connection| {
+                let names = match names {
+                    Some(names) => names,
+                    None => tenant_names(connection)?
+                        .iter()
+                        .map(|name| name.parse().map_err(|error| corrupt("tenant", &error)))
+                        .collect::<Found<_>>()?,
+                };
+                let mut heads = Vec::with_capacity(names.len());
+                for name in names {
+                    let row = connection.first(query(statements::HEAD).bind(name.as_str()))?;
+                    let head = row.map(|row| head_of(&name, &row)).transpose()?;
+                    heads.push((name, head));
+                }
+                Ok(heads)
+            })
+            .await
     }
 }
 
-fn head_of(tenant: &TenantId, row: &sqlx::sqlite::SqliteRow) -> Found<TenantHead> {
-    let corrupt =
-        |error: &dyn std::fmt::Display| StoreError::Corrupt { what: "status", message: error.to_string() };
-    let (incarnation, authority): (i64, i64) = (row.get(0), row.get(1));
+fn corrupt(what: &'static str, error: &crate::domain::NameError) -> StoreError {
+    StoreError::Corrupt { what, message: error.to_string() }
+}
+
+/// Every name that a tenant has or had.
+fn tenant_names(connection: &mut Connection) -> Found<Vec<String>> {
+    let name = |row: &Row| {
+        row.text(0).map(str::to_owned).map_err(|message| StoreError::Corrupt { what: "tenant", message })
+    };
+    connection.all(query(statements::TENANT_NAMES))?.iter().map(name).collect()
+}
+
+fn head_of(tenant: &TenantId, row: &Row) -> Found<TenantHead> {
+    let columns = Columns { row, what: "status" };
     // Only what a head shows of a state; who may do what is never decided by it.
     let state = ActualState {
-        incarnation: u32::try_from(incarnation).map_err(|error| corrupt(&error))?,
-        authority: u64::try_from(authority).map_err(|error| corrupt(&error))?,
-        removed: row.get::<Option<i64>, _>(2).map(Timestamp::from_millis),
+        incarnation: columns.count(0)?,
+        authority: columns.count(1)?,
+        removed: columns.time_or_null(2)?,
         ..ActualState::empty(tenant.clone())
     };
     let outlook = Outlook {
-        status: serde_json::from_str(row.get(3)).map_err(|error| corrupt(&error))?,
-        deadline: row.get::<Option<i64>, _>(4).map(Timestamp::from_millis),
-        released: row.get(5),
+        status: columns.json(3)?,
+        deadline: columns.time_or_null(4)?,
+        released: columns.integer(5)? != 0,
     };
     Ok(TenantHead::of(&state, &outlook))
 }
@@ -292,13 +281,13 @@ impl Engine for SqliteStore {
         &self.shared.last_fetch
     }
     async fn read<T: Send + 'static>(&self, work: Work<T>) -> Found<T> {
-        let mut transaction = self.readers.begin().await.map_err(unavailable)?;
-        let result = {
-            let mut rows = SqliteRows::new(&mut transaction, &self.shared);
-            work(&mut rows).await
-        };
-        transaction.rollback().await.map_err(unavailable)?;
-        result
+        let (shared, runtime) = (Arc::clone(&self.shared), Handle::current());
+        self.readers
+            .read_at_once(move |connection| {
+                let mut rows = SqliteRows::new(connection, &shared);
+                runtime.block_on(work(&mut rows))
+            })
+            .await
     }
     async fn heads(&self) -> Found<Arc<[Arc<TenantHead>]>> {
         if let Some(list) = &lock(&self.shared.heads).list {
@@ -337,9 +326,7 @@ impl Engine for SqliteStore {
             Ok(known) => return Ok(known.and_then(|known| known.downcast().ok())),
             Err(changes) => changes,
         };
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-        let mut rows = SqliteRows::new(&mut connection, &self.shared);
-        let found: Option<T> = crate::store::operations::document(&mut rows, document).await?;
+        let found: Option<T> = self.read_document(document).await?;
         let found = found.map(Arc::new);
         // Where somebody else may write, nothing is remembered.
         if self.alone {
@@ -352,31 +339,53 @@ impl Engine for SqliteStore {
     }
 }
 
-async fn connect(options: &SqliteConnectOptions, file: &Path) -> Found<SqliteConnection> {
-    options.connect().await.map_err(|error| match unavailable(error) {
+/// What a data directory has when it is opened.
+struct Opened {
+    connection: Connection,
+    shared: Shared,
+    ledger: LedgerFile,
+    held: Directory,
+}
+
+impl Opened {
+    fn of(path: &Path, clock: Clock) -> Found<Self> {
+        let held = Directory::take(path)?;
+        let file = directory::database(path);
+        let mut connection = Connection::to_write(&file).map_err(|error| cannot_open(&file, error))?;
+        check_engine(&mut connection)?;
+        let fresh = schema::migrate(&mut connection, || held.backups())?;
+        let shared = load(&mut connection, clock, held.key()?)?;
+        let mut ledger = LedgerFile::open(&held.ledger())?;
+        let runtime = Handle::current();
+        if fresh {
+            runtime.block_on(replay(&mut connection, &shared, ledger.ledger()))?;
+        }
+        runtime.block_on(catch_up(&mut connection, &shared, &mut ledger, path))?;
+        Ok(Self { connection, shared, ledger, held })
+    }
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Found<T> + Send + 'static) -> Found<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(gone()),
+    }
+}
+
+fn cannot_open(file: &Path, error: rusqlite::Error) -> StoreError {
+    match unavailable(error) {
         StoreError::Unavailable { message, source } => {
             StoreError::Unavailable { message: format!("`{}`: {message}", file.display()), source }
         }
         other => other,
-    })
+    }
 }
 
-fn readers(file: &Path) -> SqlitePool {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .read_only(true)
-        .busy_timeout(BUSY)
-        .statement_cache_capacity(STATEMENTS_MAX)
-        .disable_statement_logging();
-    SqlitePoolOptions::new()
-        .max_connections(READERS_MAX)
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
-}
-
-async fn check_engine(connection: &mut SqliteConnection) -> Found<()> {
-    let row = sqlx::query("SELECT sqlite_version()").fetch_one(connection).await.map_err(unavailable)?;
-    let text: String = row.get(0);
+fn check_engine(connection: &mut Connection) -> Found<()> {
+    let row = connection.one(query("SELECT sqlite_version()"))?;
+    let text = row.text(0).unwrap_or_default();
     let parts: Vec<u32> = text.split('.').filter_map(|part| part.parse().ok()).collect();
     if parts.as_slice() >= ENGINE_MIN.as_slice() {
         return Ok(());
@@ -391,18 +400,18 @@ async fn check_engine(connection: &mut SqliteConnection) -> Found<()> {
     })
 }
 
-async fn load(connection: &mut SqliteConnection, clock: Clock, key: Vec<u8>) -> Found<Shared> {
-    let row = sqlx::query(statements::RECORDED).fetch_one(&mut *connection).await.map_err(unavailable)?;
-    let recorded = Timestamp::from_millis(row.get(0));
-    let row = sqlx::query(statements::VERSION_MAX).fetch_one(connection).await.map_err(unavailable)?;
-    Ok(Shared::new(clock, key, recorded, row.get(0)))
+fn load(connection: &mut Connection, clock: Clock, key: Vec<u8>) -> Found<Shared> {
+    let mut number = |statement: Query| {
+        let row = connection.one(statement)?;
+        row.integer(0).map_err(|message| StoreError::Corrupt { what: "recorded time", message })
+    };
+    let recorded = Timestamp::from_millis(number(query(statements::RECORDED))?);
+    Ok(Shared::new(clock, key, recorded, number(query(statements::VERSION_MAX))?))
 }
 
 /// Begins an empty database with what moves one way only and stands in no tree.
-async fn replay(connection: &mut SqliteConnection, shared: &Shared, ledger: &Ledger) -> Found<()> {
-    use sqlx::Connection as _;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-    let mut rows = SqliteRows::new(&mut transaction, shared);
+async fn replay(connection: &mut Connection, shared: &Shared, ledger: &Ledger) -> Found<()> {
+    connection.run(query("BEGIN IMMEDIATE"))?;
     for (tenant, known) in &ledger.tenants {
         let state = ActualState {
             incarnation: known.incarnation.max(1),
@@ -414,25 +423,22 @@ async fn replay(connection: &mut SqliteConnection, shared: &Shared, ledger: &Led
             removed: known.removed,
             ..ActualState::empty(tenant.clone())
         };
-        rows.put_tenant(Arc::new(state)).await?;
+        SqliteRows::new(connection, shared).put_tenant(Arc::new(state)).await?;
     }
-    transaction.commit().await.map_err(unavailable)
+    connection.run(query("COMMIT")).map(|_| ())
 }
 
 /// Compares the database with its ledger: lines that a crash kept from the ledger are added, a database that is
 /// older than its ledger is refused.
 async fn catch_up(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     shared: &Shared,
     ledger: &mut LedgerFile,
     path: &Path,
 ) -> Found<()> {
-    let names =
-        sqlx::query(statements::TENANT_NAMES).fetch_all(&mut *connection).await.map_err(unavailable)?;
     let mut missing = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
-    for row in names {
-        let name: String = row.get(0);
+    for name in tenant_names(connection)? {
         let Ok(tenant) = name.parse::<TenantId>() else { continue };
         let mut rows = SqliteRows::new(connection, shared);
         // Damage to one tenant's row is met, and told, where that tenant is asked for.
@@ -481,12 +487,8 @@ fn behind(path: &Path, tenant: &TenantId, ledger: u64, database: u64) -> StoreEr
 }
 
 /// The engine's error as ours: what is wrong and the cure.
-fn unavailable(error: sqlx::Error) -> StoreError {
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .and_then(|code| code.parse::<u32>().ok())
-        .map(|code| code & 0xff);
+fn unavailable(error: rusqlite::Error) -> StoreError {
+    let code = error.sqlite_error().map(|error| error.extended_code & 0xff);
     let cure = match code {
         Some(5 | 6) => BUSY_MESSAGE,
         Some(8 | 14) => {

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Row as _, Sqlite, SqliteConnection};
 
+use super::connection::{Connection, Query, Row, query};
 use super::shared::Shared;
 use super::statements as sql;
-use super::unavailable;
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, RunId, RunPins, TenantId, Timestamp,
     Trigger, TriggerKind, WorkflowId,
@@ -23,8 +21,6 @@ use crate::store::rows::{
     Turn,
 };
 use crate::store::{RunFilter, StoreError};
-
-type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// What one operation has done beside its rows: dropped if the operation is undone.
 #[derive(Default)]
@@ -45,42 +41,41 @@ pub(super) struct Doings {
 
 /// The rows seen through one connection.
 pub(super) struct SqliteRows<'c> {
-    connection: &'c mut SqliteConnection,
+    connection: &'c mut Connection,
     shared: &'c Shared,
     pub(super) doings: Doings,
 }
 
 impl<'c> SqliteRows<'c> {
-    pub(super) fn new(connection: &'c mut SqliteConnection, shared: &'c Shared) -> Self {
+    pub(super) fn new(connection: &'c mut Connection, shared: &'c Shared) -> Self {
         let doings = Doings { recorded: shared.recorded(), ..Doings::default() };
         Self { connection, shared, doings }
     }
-    async fn first(&mut self, query: Query<'_>) -> Found<Option<SqliteRow>> {
-        query.fetch_optional(&mut *self.connection).await.map_err(unavailable)
+    fn first(&mut self, query: Query) -> Found<Option<Row>> {
+        self.connection.first(query)
     }
-    async fn all(&mut self, query: Query<'_>) -> Found<Vec<SqliteRow>> {
-        query.fetch_all(&mut *self.connection).await.map_err(unavailable)
+    fn all(&mut self, query: Query) -> Found<Vec<Row>> {
+        self.connection.all(query)
     }
     /// Runs a statement that writes; gives the number of rows that it changed.
-    async fn write(&mut self, query: Query<'_>) -> Found<u64> {
+    fn write(&mut self, query: Query) -> Found<u64> {
         self.doings.wrote = true;
-        let done = query.execute(&mut *self.connection).await.map_err(unavailable)?;
-        Ok(done.rows_affected())
+        self.connection.run(query)
     }
 }
 
 /// A statement whose first two parameters name the tenant.
-fn of<'q>(statement: &'static str, scope: &Scope) -> Query<'q> {
-    sqlx::query(statement).bind(scope.tenant.as_str().to_owned()).bind(scope.incarnation)
+fn of(statement: &'static str, scope: &Scope) -> Query {
+    query(statement).bind(scope.tenant.as_str().to_owned()).bind(scope.incarnation)
 }
 
 /// A statement whose first three parameters name the run.
-fn of_run<'q>(statement: &'static str, run: &RunKey) -> Query<'q> {
+fn of_run(statement: &'static str, run: &RunKey) -> Query {
     of(statement, &run.scope).bind(run.id.as_str().to_owned())
 }
 
 /// A statement whose first five parameters name an item of a run.
-fn of_place<'q>(statement: &'static str, run: &RunKey, place: &Place) -> Query<'q> {
+fn of_place(statement: &'static str, run: &RunKey, place: &Place) -> Query {
     of_run(statement, run).bind(place.step.as_str().to_owned()).bind(place.item)
 }
 
@@ -98,39 +93,39 @@ fn json<T: Serialize>(what: &'static str, value: &T) -> Found<String> {
 }
 
 /// Columns of one row as what they hold.
-struct Columns<'r> {
-    row: &'r SqliteRow,
+pub(super) struct Columns<'r> {
+    pub(super) row: &'r Row,
     /// What the row is, for messages.
-    what: &'static str,
+    pub(super) what: &'static str,
 }
 
 impl<'r> Columns<'r> {
     fn text(&self, index: usize) -> Found<&'r str> {
-        self.row.try_get(index).map_err(|error| corrupt(self.what, &error))
+        self.row.text(index).map_err(|error| corrupt(self.what, &error))
     }
     fn text_or_null(&self, index: usize) -> Found<Option<&'r str>> {
-        self.row.try_get(index).map_err(|error| corrupt(self.what, &error))
+        self.row.text_or_null(index).map_err(|error| corrupt(self.what, &error))
     }
     fn blob(&self, index: usize) -> Found<&'r [u8]> {
-        self.row.try_get(index).map_err(|error| corrupt(self.what, &error))
+        self.row.blob(index).map_err(|error| corrupt(self.what, &error))
     }
-    fn integer(&self, index: usize) -> Found<i64> {
-        self.row.try_get(index).map_err(|error| corrupt(self.what, &error))
+    pub(super) fn integer(&self, index: usize) -> Found<i64> {
+        self.row.integer(index).map_err(|error| corrupt(self.what, &error))
     }
-    fn count<T: TryFrom<i64, Error: std::fmt::Display>>(&self, index: usize) -> Found<T> {
+    pub(super) fn count<T: TryFrom<i64, Error: std::fmt::Display>>(&self, index: usize) -> Found<T> {
         T::try_from(self.integer(index)?).map_err(|error| corrupt(self.what, &error))
     }
     fn time(&self, index: usize) -> Found<Timestamp> {
         self.integer(index).map(Timestamp::from_millis)
     }
-    fn time_or_null(&self, index: usize) -> Found<Option<Timestamp>> {
-        let time: Option<i64> = self.row.try_get(index).map_err(|error| corrupt(self.what, &error))?;
+    pub(super) fn time_or_null(&self, index: usize) -> Found<Option<Timestamp>> {
+        let time = self.row.integer_or_null(index).map_err(|error| corrupt(self.what, &error))?;
         Ok(time.map(Timestamp::from_millis))
     }
     fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, index: usize) -> Found<T> {
         self.text(index)?.parse().map_err(|error| corrupt(self.what, &error))
     }
-    fn json<T: DeserializeOwned>(&self, index: usize) -> Found<T> {
+    pub(super) fn json<T: DeserializeOwned>(&self, index: usize) -> Found<T> {
         serde_json::from_str(self.text(index)?).map_err(|error| corrupt(self.what, &error))
     }
     fn scope(&self) -> Found<Scope> {
@@ -142,7 +137,7 @@ impl<'r> Columns<'r> {
     }
 }
 
-fn run_of(scope: &Scope, row: &SqliteRow) -> Found<RunRow> {
+fn run_of(scope: &Scope, row: &Row) -> Found<RunRow> {
     let columns = Columns { row, what: "run" };
     Ok(RunRow {
         key: RunKey { scope: scope.clone(), id: columns.parsed(0)? },
@@ -160,7 +155,7 @@ fn run_of(scope: &Scope, row: &SqliteRow) -> Found<RunRow> {
     })
 }
 
-fn job_of(row: &SqliteRow) -> Found<Job> {
+fn job_of(row: &Row) -> Found<Job> {
     let columns = Columns { row, what: "job" };
     let held = match (columns.text_or_null(9)?, columns.time_or_null(10)?) {
         (Some(worker), Some(until)) => {
@@ -179,7 +174,7 @@ fn job_of(row: &SqliteRow) -> Found<Job> {
     })
 }
 
-fn attempt_of(scope: &Scope, row: &SqliteRow) -> Found<AttemptRow> {
+fn attempt_of(scope: &Scope, row: &Row) -> Found<AttemptRow> {
     let columns = Columns { row, what: "attempt" };
     let outcome = columns.text_or_null(7)?.map(|outcome| columns.word(outcome)).transpose()?;
     let record = match columns.text_or_null(10)? {
@@ -200,15 +195,15 @@ fn attempt_of(scope: &Scope, row: &SqliteRow) -> Found<AttemptRow> {
     })
 }
 
-fn turn_of(row: &SqliteRow) -> Found<Turn> {
+fn turn_of(row: &Row) -> Found<Turn> {
     let columns = Columns { row, what: "turn" };
     Ok(Turn { scope: columns.scope()?, virtual_time: columns.count(2)?, busy: columns.integer(3)? != 0 })
 }
 
 /// The two columns that name a chain; the platform's name is no tenant's.
-fn of_chain<'q>(statement: &'static str, chain: &Chain) -> Query<'q> {
+fn of_chain(statement: &'static str, chain: &Chain) -> Query {
     match chain {
-        Chain::Platform => sqlx::query(statement).bind("platform").bind(0_u32),
+        Chain::Platform => query(statement).bind("platform").bind(0_u32),
         Chain::Tenant(scope) => of(statement, scope),
     }
 }
@@ -227,15 +222,15 @@ impl Rows for SqliteRows<'_> {
     }
 
     async fn tenant(&mut self, tenant: &TenantId) -> Found<Option<Arc<ActualState>>> {
-        let query = sqlx::query(sql::TENANT_VERSION).bind(tenant.as_str().to_owned());
-        let Some(row) = self.first(query).await? else { return Ok(None) };
+        let query = query(sql::TENANT_VERSION).bind(tenant.as_str().to_owned());
+        let Some(row) = self.first(query)? else { return Ok(None) };
         let columns = Columns { row: &row, what: "tenant" };
         let scope = Scope { tenant: tenant.clone(), incarnation: columns.count(0)? };
         let version = columns.integer(1)?;
         if let Some(state) = self.shared.known_state(&scope, version) {
             return Ok(Some(state));
         }
-        let row = self.first(of(sql::TENANT_STATE, &scope)).await?;
+        let row = self.first(of(sql::TENANT_STATE, &scope))?;
         let Some(row) = row else { return Err(corrupt("tenant", &"it went away")) };
         let columns = Columns { row: &row, what: "tenant" };
         let body = columns.text(0)?;
@@ -259,13 +254,13 @@ impl Rows for SqliteRows<'_> {
             .bind(version)
             .bind(body)
             .bind(mac);
-        self.write(query).await?;
+        self.write(query)?;
         self.doings.touched.insert(scope.tenant.clone());
         self.shared.learn_state(scope, version, &state);
         Ok(())
     }
     async fn outlook(&mut self, scope: &Scope) -> Found<Option<Outlook>> {
-        let Some(row) = self.first(of(sql::OUTLOOK, scope)).await? else { return Ok(None) };
+        let Some(row) = self.first(of(sql::OUTLOOK, scope))? else { return Ok(None) };
         let columns = Columns { row: &row, what: "status" };
         Ok(Some(Outlook {
             status: columns.json(0)?,
@@ -278,7 +273,7 @@ impl Rows for SqliteRows<'_> {
             .bind(json("status", &outlook.status)?)
             .bind(outlook.deadline.map(Timestamp::as_millis))
             .bind(outlook.released);
-        self.write(query).await?;
+        self.write(query)?;
         self.doings.touched.insert(scope.tenant.clone());
         Ok(())
     }
@@ -293,13 +288,13 @@ impl Rows for SqliteRows<'_> {
             .bind(commit.at.as_millis())
             .bind(zstd::encode_all(body.as_bytes(), 0).map_err(|error| corrupt("code", &error))?)
             .bind(mac);
-        self.write(query).await.map(|_| ())
+        self.write(query).map(|_| ())
     }
     async fn forget_code(&mut self, scope: &Scope, generation: u64) -> Found<()> {
-        self.write(of(sql::FORGET_CODE, scope).bind(number(generation))).await.map(|_| ())
+        self.write(of(sql::FORGET_CODE, scope).bind(number(generation))).map(|_| ())
     }
     async fn commits(&mut self, scope: &Scope, begins: &str, limit: u32) -> Found<Vec<AppliedCommit>> {
-        let rows = self.all(of(sql::COMMITS, scope).bind(begins.to_owned()).bind(i64::from(limit))).await?;
+        let rows = self.all(of(sql::COMMITS, scope).bind(begins.to_owned()).bind(i64::from(limit)))?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { row, what: "commit" };
@@ -313,7 +308,7 @@ impl Rows for SqliteRows<'_> {
     }
     async fn code(&mut self, scope: &Scope, commit: &CommitId) -> Found<Option<Code>> {
         let query = of(sql::CODE, scope).bind(commit.as_str().to_owned());
-        let Some(row) = self.first(query).await? else { return Ok(None) };
+        let Some(row) = self.first(query)? else { return Ok(None) };
         let columns = Columns { row: &row, what: "code" };
         let body = zstd::decode_all(columns.blob(0)?).map_err(|error| corrupt("code", &error))?;
         let body = String::from_utf8(body).map_err(|error| corrupt("code", &error))?;
@@ -323,7 +318,7 @@ impl Rows for SqliteRows<'_> {
         serde_json::from_str(&body).map(Some).map_err(|error| corrupt("code", &error))
     }
     async fn document(&mut self, document: Document) -> Found<Option<String>> {
-        let row = self.first(sqlx::query(sql::DOCUMENT).bind(document.as_str())).await?;
+        let row = self.first(query(sql::DOCUMENT).bind(document.as_str()))?;
         let Some(row) = row else { return Ok(None) };
         let columns = Columns { row: &row, what: document.as_str() };
         let body = columns.text(0)?;
@@ -336,8 +331,8 @@ impl Rows for SqliteRows<'_> {
         let mac =
             if document.gives_access() { self.shared.mac(document.as_str(), &[body]) } else { Vec::new() };
         self.doings.documents.insert(document);
-        let query = sqlx::query(sql::PUT_DOCUMENT).bind(document.as_str()).bind(body.to_owned()).bind(mac);
-        self.write(query).await.map(|_| ())
+        let query = query(sql::PUT_DOCUMENT).bind(document.as_str()).bind(body.to_owned()).bind(mac);
+        self.write(query).map(|_| ())
     }
 
     async fn add_run(&mut self, run: &RunRow, pins: &Arc<RunPins>) -> Found<Option<RunId>> {
@@ -355,21 +350,21 @@ impl Rows for SqliteRows<'_> {
             .bind(run.state.started_at.is_some())
             .bind(run.wake_at.map(Timestamp::as_millis))
             .bind(json("run", &run.state)?);
-        if self.write(query).await? == 0 {
+        if self.write(query)? == 0 {
             let query = of(sql::RUN_OF_TRIGGER, &run.key.scope)
                 .bind(run.workflow.as_str().to_owned())
                 .bind(trigger.kind.as_str())
                 .bind(trigger.key.clone());
-            let row = self.first(query).await?;
+            let row = self.first(query)?;
             let row = row.ok_or_else(|| corrupt("run", &"its trigger key is taken by no run"))?;
             return Columns { row: &row, what: "run" }.parsed(0).map(Some);
         }
-        self.write(of_run(sql::ADD_PINS, &run.key).bind(json("run", &**pins)?)).await?;
+        self.write(of_run(sql::ADD_PINS, &run.key).bind(json("run", &**pins)?))?;
         self.shared.learn_pins(run.key.clone(), pins);
         Ok(None)
     }
     async fn run(&mut self, key: &RunKey) -> Found<Option<RunRow>> {
-        let row = self.first(of_run(sql::RUN, key)).await?;
+        let row = self.first(of_run(sql::RUN, key))?;
         row.map(|row| run_of(&key.scope, &row)).transpose()
     }
     async fn put_run(&mut self, run: &RunRow) -> Found<()> {
@@ -379,43 +374,43 @@ impl Rows for SqliteRows<'_> {
             .bind(run.state.started_at.is_some())
             .bind(run.wake_at.map(Timestamp::as_millis))
             .bind(json("run", &run.state)?);
-        if self.write(query).await? == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+        if self.write(query)? == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
     async fn pins(&mut self, key: &RunKey) -> Found<Arc<RunPins>> {
         if let Some(pins) = self.shared.known_pins(key) {
             return Ok(pins);
         }
-        let row = self.first(of_run(sql::PINS, key)).await?.ok_or(StoreError::NotFound)?;
+        let row = self.first(of_run(sql::PINS, key))?.ok_or(StoreError::NotFound)?;
         let pins: Arc<RunPins> = Arc::new(Columns { row: &row, what: "run" }.json(0)?);
         self.shared.learn_pins(key.clone(), &pins);
         Ok(pins)
     }
     async fn live_runs(&mut self, scope: &Scope, workflow: Option<&WorkflowId>) -> Found<Vec<RunRow>> {
         let query = of(sql::LIVE_RUNS, scope).bind(workflow.map(|workflow| workflow.as_str().to_owned()));
-        self.all(query).await?.iter().map(|row| run_of(scope, row)).collect()
+        self.all(query)?.iter().map(|row| run_of(scope, row)).collect()
     }
     async fn sharing(&mut self, scope: &Scope, workflow: &WorkflowId, key: &str) -> Found<Vec<RunRow>> {
         let query = of(sql::SHARING, scope).bind(workflow.as_str().to_owned()).bind(key.to_owned());
-        self.all(query).await?.iter().map(|row| run_of(scope, row)).collect()
+        self.all(query)?.iter().map(|row| run_of(scope, row)).collect()
     }
     async fn active_count(&mut self, scope: &Scope) -> Found<u32> {
-        let row = self.first(of(sql::ACTIVE_COUNT, scope)).await?;
+        let row = self.first(of(sql::ACTIVE_COUNT, scope))?;
         row.map_or(Ok(0), |row| Columns { row: &row, what: "run" }.count(0))
     }
     async fn has_live(&mut self, scope: &Scope, workflow: &WorkflowId, kind: TriggerKind) -> Found<bool> {
         let query = of(sql::HAS_LIVE, scope).bind(workflow.as_str().to_owned()).bind(kind.as_str());
-        Ok(self.first(query).await?.is_some())
+        Ok(self.first(query)?.is_some())
     }
     async fn due(&mut self, now: Timestamp, limit: u32) -> Found<Vec<RunKey>> {
-        let rows = self.all(sqlx::query(sql::DUE).bind(now.as_millis()).bind(limit)).await?;
-        let key = |row: &SqliteRow| {
+        let rows = self.all(query(sql::DUE).bind(now.as_millis()).bind(limit))?;
+        let key = |row: &Row| {
             let columns = Columns { row, what: "run" };
             Ok(RunKey { scope: columns.scope()?, id: columns.parsed(2)? })
         };
         rows.iter().map(key).collect()
     }
     async fn next_wake(&mut self) -> Found<Option<Timestamp>> {
-        let row = self.first(sqlx::query(sql::NEXT_WAKE)).await?;
+        let row = self.first(query(sql::NEXT_WAKE))?;
         row.map_or(Ok(None), |row| Columns { row: &row, what: "run" }.time_or_null(0))
     }
     async fn list(&mut self, scope: &Scope, filter: &RunFilter) -> Found<Vec<RunRow>> {
@@ -426,7 +421,7 @@ impl Rows for SqliteRows<'_> {
             .bind(filter.suffix.clone())
             .bind(filter.before.as_ref().map(|before| before.as_str().to_owned()))
             .bind(filter.limit);
-        self.all(query).await?.iter().map(|row| run_of(scope, row)).collect()
+        self.all(query)?.iter().map(|row| run_of(scope, row)).collect()
     }
 
     async fn put_job(&mut self, job: &Job) -> Found<()> {
@@ -444,45 +439,45 @@ impl Rows for SqliteRows<'_> {
             .bind(held.map(|held| held.worker.clone()))
             .bind(held.map(|held| held.until.as_millis()))
             .bind(held.is_some_and(|held| held.cancel));
-        self.write(query).await.map(|_| ())
+        self.write(query).map(|_| ())
     }
     async fn hold_job(&mut self, run: &RunKey, place: &Place, until: Timestamp, cancel: bool) -> Found<()> {
         let query = of_place(sql::HOLD_JOB, run, place).bind(until.as_millis()).bind(cancel);
-        self.write(query).await.map(|_| ())
+        self.write(query).map(|_| ())
     }
     async fn held_by(&mut self, worker: &str) -> Found<Vec<Job>> {
-        self.all(sqlx::query(sql::HELD_BY).bind(worker.to_owned())).await?.iter().map(job_of).collect()
+        self.all(query(sql::HELD_BY).bind(worker.to_owned()))?.iter().map(job_of).collect()
     }
     async fn remove_job(&mut self, run: &RunKey, place: &Place) -> Found<()> {
         self.doings.queued.remove(&(run.clone(), place.clone()));
-        self.write(of_place(sql::REMOVE_JOB, run, place)).await.map(|_| ())
+        self.write(of_place(sql::REMOVE_JOB, run, place)).map(|_| ())
     }
     async fn jobs(&mut self, run: &RunKey) -> Found<Vec<Job>> {
-        self.all(of_run(sql::JOBS, run)).await?.iter().map(job_of).collect()
+        self.all(of_run(sql::JOBS, run))?.iter().map(job_of).collect()
     }
     async fn job(&mut self, run: &RunKey, place: &Place) -> Found<Option<Job>> {
-        self.first(of_place(sql::JOB, run, place)).await?.map(|row| job_of(&row)).transpose()
+        self.first(of_place(sql::JOB, run, place))?.map(|row| job_of(&row)).transpose()
     }
     async fn begin_jobs(&mut self, run: &RunKey) -> Found<()> {
-        self.write(of_run(sql::BEGIN_JOBS, run)).await.map(|_| ())
+        self.write(of_run(sql::BEGIN_JOBS, run)).map(|_| ())
     }
     async fn next_job(&mut self, scope: &Scope, eligible: &Eligible) -> Found<Option<Job>> {
         let query = of(sql::NEXT_JOB, scope).bind(eligible.begun_only).bind(json("job", &eligible.paused)?);
-        self.first(query).await?.map(|row| job_of(&row)).transpose()
+        self.first(query)?.map(|row| job_of(&row)).transpose()
     }
     async fn has_queued(&mut self, scope: &Scope) -> Found<bool> {
-        Ok(self.first(of(sql::HAS_QUEUED, scope)).await?.is_some())
+        Ok(self.first(of(sql::HAS_QUEUED, scope))?.is_some())
     }
 
     async fn turns(&mut self) -> Found<Vec<Turn>> {
-        self.all(sqlx::query(sql::TURNS)).await?.iter().map(turn_of).collect()
+        self.all(query(sql::TURNS))?.iter().map(turn_of).collect()
     }
     async fn turn(&mut self, scope: &Scope) -> Found<Option<Turn>> {
-        self.first(of(sql::TURN, scope)).await?.map(|row| turn_of(&row)).transpose()
+        self.first(of(sql::TURN, scope))?.map(|row| turn_of(&row)).transpose()
     }
     async fn put_turn(&mut self, turn: &Turn) -> Found<()> {
         let query = of(sql::PUT_TURN, &turn.scope).bind(number(turn.virtual_time)).bind(turn.busy);
-        self.write(query).await.map(|_| ())
+        self.write(query).map(|_| ())
     }
 
     async fn put_attempt(&mut self, attempt: &AttemptRow) -> Found<()> {
@@ -496,16 +491,16 @@ impl Rows for SqliteRows<'_> {
             .bind(attempt.reason.clone())
             .bind(json("attempt", &attempt.outputs)?)
             .bind(record);
-        self.write(query).await.map(|_| ())
+        self.write(query).map(|_| ())
     }
     async fn attempt(&mut self, scope: &Scope, id: &AttemptId) -> Found<Option<AttemptRow>> {
         let run = RunKey { scope: scope.clone(), id: id.run.clone() };
         let place = Place { step: id.step.clone(), item: id.item.unwrap_or(0) };
-        let row = self.first(of_place(sql::ATTEMPT, &run, &place).bind(id.attempt)).await?;
+        let row = self.first(of_place(sql::ATTEMPT, &run, &place).bind(id.attempt))?;
         row.map(|row| attempt_of(scope, &row)).transpose()
     }
     async fn attempts(&mut self, scope: &Scope, runs: &[RunId]) -> Found<BTreeMap<RunId, Vec<AttemptRow>>> {
-        let rows = self.all(of(sql::ATTEMPTS, scope).bind(json("run", &runs)?)).await?;
+        let rows = self.all(of(sql::ATTEMPTS, scope).bind(json("run", &runs)?))?;
         let mut found: BTreeMap<RunId, Vec<AttemptRow>> = BTreeMap::new();
         for row in &rows {
             let attempt = attempt_of(scope, row)?;
@@ -515,8 +510,8 @@ impl Rows for SqliteRows<'_> {
     }
 
     async fn cursors(&mut self, scope: &Scope) -> Found<BTreeMap<(WorkflowId, String), Timestamp>> {
-        let rows = self.all(of(sql::CURSORS, scope)).await?;
-        let cursor = |row: &SqliteRow| {
+        let rows = self.all(of(sql::CURSORS, scope))?;
+        let cursor = |row: &Row| {
             let columns = Columns { row, what: "schedule" };
             Ok(((columns.parsed(0)?, columns.text(1)?.to_owned()), columns.time(2)?))
         };
@@ -533,11 +528,11 @@ impl Rows for SqliteRows<'_> {
             .bind(workflow.as_str().to_owned())
             .bind(entry.to_owned())
             .bind(at.as_millis());
-        self.write(query).await.map(|_| ())
+        self.write(query).map(|_| ())
     }
 
     async fn chain_head(&mut self, chain: &Chain) -> Found<Option<(u64, String)>> {
-        let Some(row) = self.first(of_chain(sql::CHAIN_HEAD, chain)).await? else { return Ok(None) };
+        let Some(row) = self.first(of_chain(sql::CHAIN_HEAD, chain))? else { return Ok(None) };
         let columns = Columns { row: &row, what: "audit record" };
         Ok(Some((columns.count(0)?, columns.text(1)?.to_owned())))
     }
@@ -546,10 +541,10 @@ impl Rows for SqliteRows<'_> {
             .bind(number(record.sequence))
             .bind(json("audit record", record)?)
             .bind(record.hash.clone());
-        self.write(query).await.map(|_| ())
+        self.write(query).map(|_| ())
     }
     async fn audit(&mut self, chain: &Chain, after: u64, limit: u32) -> Found<Vec<AuditRecord>> {
-        let rows = self.all(of_chain(sql::AUDIT, chain).bind(number(after)).bind(limit)).await?;
+        let rows = self.all(of_chain(sql::AUDIT, chain).bind(number(after)).bind(limit))?;
         rows.iter().map(|row| Columns { row, what: "audit record" }.json(0)).collect()
     }
 }

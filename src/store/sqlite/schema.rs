@@ -5,9 +5,7 @@
 
 use std::path::Path;
 
-use sqlx::{Connection as _, Row as _, SqliteConnection};
-
-use super::unavailable;
+use super::connection::{Connection, Row, query};
 use crate::store::StoreError;
 use crate::store::rows::Found;
 
@@ -23,13 +21,13 @@ const BACK_UP: &str = "VACUUM INTO ?1";
 pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// The schema's number of an open database; 0 where there is none.
-pub(super) async fn version(connection: &mut SqliteConnection) -> Found<i64> {
-    let has = sqlx::query(HAS_VERSION).fetch_one(&mut *connection).await.map_err(unavailable)?;
-    if has.get::<i64, _>(0) == 0 {
+pub(super) fn version(connection: &mut Connection) -> Found<i64> {
+    let number =
+        |row: &Row| row.integer(0).map_err(|message| StoreError::Corrupt { what: "schema version", message });
+    if number(&connection.one(query(HAS_VERSION))?)? == 0 {
         return Ok(0);
     }
-    let row = sqlx::query(VERSION).fetch_one(connection).await.map_err(unavailable)?;
-    Ok(row.get(0))
+    number(&connection.one(query(VERSION))?)
 }
 
 /// Refuses a schema that this program does not know.
@@ -39,59 +37,50 @@ pub(super) fn check(found: i64) -> Found<()> {
 
 /// Brings an open database to the schema of this program. `backups` is asked for a directory only if a database
 /// that holds something is changed. True if the database was empty.
-pub(super) async fn migrate(
-    connection: &mut SqliteConnection,
+pub(super) fn migrate(
+    connection: &mut Connection,
     backups: impl FnOnce() -> Found<std::path::PathBuf>,
 ) -> Found<bool> {
-    let found = version(connection).await?;
+    let found = version(connection)?;
     check(found)?;
     if found == KNOWN {
         return Ok(false);
     }
     if found > 0 {
-        back_up(connection, &backups()?.join(format!("before-schema-{KNOWN}.sqlite"))).await?;
+        back_up(connection, &backups()?.join(format!("before-schema-{KNOWN}.sqlite")))?;
     }
     let first = usize::try_from(found).unwrap_or(0);
     for (number, step) in (1_i64..).zip(MIGRATIONS).skip(first) {
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        sqlx::raw_sql(step).execute(&mut *transaction).await.map_err(unavailable)?;
-        sqlx::query(ADD_VERSION)
-            .bind(number)
-            .bind(env!("CARGO_PKG_VERSION"))
-            .execute(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
-        transaction.commit().await.map_err(unavailable)?;
+        connection.run(query("BEGIN IMMEDIATE"))?;
+        // Where one of them fails, the connection is dropped and the whole step with it.
+        connection.script(step)?;
+        connection.run(query(ADD_VERSION).bind(number).bind(env!("CARGO_PKG_VERSION")))?;
+        connection.run(query("COMMIT"))?;
     }
     Ok(found == 0)
 }
 
 /// Copies the database as it stands; an older copy of the same name is replaced.
-async fn back_up(connection: &mut SqliteConnection, to: &Path) -> Found<()> {
+fn back_up(connection: &mut Connection, to: &Path) -> Found<()> {
     if to.exists() {
         #[expect(clippy::disallowed_methods, reason = "a copy left by a migration that did not end")]
         std::fs::remove_file(to).map_err(|error| {
             crate::store::directory::failed(format!("`{}` cannot be replaced", to.display()), error)
         })?;
     }
-    sqlx::query(BACK_UP)
-        .bind(to.to_string_lossy().into_owned())
-        .execute(connection)
-        .await
-        .map(|_| ())
-        .map_err(unavailable)
+    connection.run(query(BACK_UP).bind(to.to_string_lossy().into_owned())).map(|_| ())
 }
 
 /// Runs the statement that sets a schema's number, for the test of a newer database.
 #[cfg(test)]
-pub(super) async fn pretend(connection: &mut SqliteConnection, number: i64) {
+pub(super) fn pretend(connection: &mut Connection, number: i64) {
     let sql = format!("INSERT INTO schema_version (number, program) VALUES ({number}, 'later')");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.unwrap();
+    connection.script(&sql).unwrap();
 }
 
 /// Copies the database as a migration would.
 #[cfg(test)]
-pub(super) async fn back_up_for_test(connection: &mut SqliteConnection, to: &Path) {
-    back_up(connection, to).await.unwrap();
-    back_up(connection, to).await.unwrap();
+pub(super) fn back_up_for_test(connection: &mut Connection, to: &Path) {
+    back_up(connection, to).unwrap();
+    back_up(connection, to).unwrap();
 }

@@ -37,13 +37,14 @@ async fn actual(store: &SqliteStore, name: &str) -> ActualState {
 }
 
 /// Opens the database of a closed store past the store.
-async fn raw(path: &Path) -> SqliteConnection {
-    let options = SqliteConnectOptions::new().filename(directory::database(path));
-    options.foreign_keys(false).connect().await.unwrap()
+fn raw(path: &Path) -> Connection {
+    let connection = Connection::to_write(&directory::database(path)).unwrap();
+    connection.let_rows_dangle();
+    connection
 }
 
-async fn execute(connection: &mut SqliteConnection, sql: &'static str) {
-    sqlx::query(sql).execute(connection).await.unwrap();
+fn execute(connection: &mut Connection, sql: &'static str) {
+    connection.run(query(sql)).unwrap();
 }
 
 fn with_token() -> crate::domain::TenantState {
@@ -78,10 +79,9 @@ async fn revoke(store: &SqliteStore) {
 async fn every_statement_can_be_prepared() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path()).await.close().await;
-    let mut connection = raw(directory.path()).await;
+    let connection = raw(directory.path());
     for (name, statement) in statements::ALL {
-        use sqlx::{Executor as _, SqlSafeStr as _};
-        let prepared = connection.prepare(sqlx::AssertSqlSafe(*statement).into_sql_str()).await;
+        let prepared = connection.prepares(statement);
         assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
     }
     assert!(statements::ALL.len() < STATEMENTS_MAX, "more statements than a connection keeps");
@@ -91,18 +91,17 @@ async fn every_statement_can_be_prepared() {
 async fn every_table_of_a_tenant_leads_with_it() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path()).await.close().await;
-    let mut connection = raw(directory.path()).await;
+    let mut connection = raw(directory.path());
     let whole = ["schema_version", "document", "recorded_time"];
-    let tables = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table'");
-    for row in tables.fetch_all(&mut connection).await.unwrap() {
-        let table: String = row.get(0);
+    let texts = |connection: &mut Connection, query| -> Vec<String> {
+        connection.all(query).unwrap().iter().map(|row| row.text(0).unwrap().to_owned()).collect()
+    };
+    for table in texts(&mut connection, query("SELECT name FROM sqlite_schema WHERE type = 'table'")) {
         if whole.contains(&table.as_str()) || table.starts_with("sqlite_") {
             continue;
         }
-        let keys =
-            sqlx::query("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk").bind(&table);
-        let keys: Vec<String> =
-            keys.fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get(0)).collect();
+        let keys = query("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk");
+        let keys = texts(&mut connection, keys.bind(table.clone()));
         assert_eq!(keys[..2], ["tenant_id", "incarnation"], "{table}");
     }
 }
@@ -164,7 +163,7 @@ async fn there_is_nothing_to_read_before_the_first_start() {
 async fn a_newer_database_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path()).await.close().await;
-    schema::pretend(&mut raw(directory.path()).await, 99).await;
+    schema::pretend(&mut raw(directory.path()), 99);
     let refusal = refusal_of(directory.path()).await;
     assert!(refusal.contains("has schema 99") && refusal.contains("restore the backup"), "{refusal}");
     let reading = SqliteStore::open_to_read(directory.path(), clock()).await.err().unwrap();
@@ -190,11 +189,10 @@ async fn a_migration_copies_the_database_first() {
     store.back_up(&copy).await.unwrap();
     assert!(store.back_up(&copy).await.is_err(), "a copy is never written over");
     store.close().await;
-    let mut connection = raw(directory.path()).await;
-    schema::back_up_for_test(&mut connection, &directory.path().join("before.sqlite")).await;
-    let options = SqliteConnectOptions::new().filename(directory.path().join("before.sqlite"));
-    let mut copy = options.connect().await.unwrap();
-    let count: i64 = sqlx::query("SELECT count(*) FROM tenant").fetch_one(&mut copy).await.unwrap().get(0);
+    let mut connection = raw(directory.path());
+    schema::back_up_for_test(&mut connection, &directory.path().join("before.sqlite"));
+    let mut copy = Connection::to_read(&directory.path().join("before.sqlite")).unwrap();
+    let count = copy.one(query("SELECT count(*) FROM tenant")).unwrap().integer(0).unwrap();
     assert_eq!(count, 1);
 }
 
@@ -210,12 +208,11 @@ async fn a_row_written_without_the_key_gives_no_access() {
         store.start(&permit, run, entry("run.started", START)).await.unwrap();
     }
     store.close().await;
-    let mut connection = raw(directory.path()).await;
+    let mut connection = raw(directory.path());
     execute(
         &mut connection,
         "UPDATE tenant SET state = replace(state, 'user:audrey', 'user:mallory') WHERE tenant_id = 'acme'",
-    )
-    .await;
+    );
     drop(connection);
     let store = open(directory.path()).await;
     let refused = store.access(&tenant_id("acme")).await.unwrap_err().to_string();

@@ -6,12 +6,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::connection::{Connection, query};
 use super::rows::{Doings, SqliteRows};
 use super::shared::{Shared, lock};
-use super::{statements as sql, unavailable};
+use super::statements as sql;
 use crate::store::StoreError;
 use crate::store::directory::Directory;
 use crate::store::failpoint::hit;
@@ -102,7 +102,7 @@ pub(super) fn gone() -> StoreError {
 }
 
 pub(super) struct Writer {
-    pub(super) connection: SqliteConnection,
+    pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
     pub(super) ledger: LedgerFile,
     /// Held as long as anything can be written.
@@ -141,27 +141,27 @@ impl Writer {
             }
         }
         // An error here leaves the write-ahead log, which the next opening reads.
-        let _ = sqlx::Connection::close(self.connection).await;
+        let _ = self.connection.close();
     }
 
     /// Runs a batch as one transaction. `Err` says, to all of it, why nothing of it was kept, or that nobody
     /// knows whether it was.
     async fn commit(&mut self, batch: &mut [Box<dyn Request>]) -> Result<(), String> {
-        self.statement("BEGIN IMMEDIATE").await?;
+        self.statement("BEGIN IMMEDIATE")?;
         let doings = match self.run(batch).await {
             Ok(doings) => doings,
             Err(message) => {
-                self.roll_back().await;
+                self.roll_back();
                 return Err(message);
             }
         };
         if !doings.wrote {
-            self.roll_back().await;
+            self.roll_back();
             return Ok(());
         }
         hit("store-before-commit");
-        if let Err(message) = self.finish(&doings).await {
-            self.roll_back().await;
+        if let Err(message) = self.finish(&doings) {
+            self.roll_back();
             return Err(message);
         }
         hit("store-after-commit");
@@ -186,7 +186,7 @@ impl Writer {
         let mut all = Doings { recorded: self.shared.recorded(), ..Doings::default() };
         for request in batch {
             if !alone {
-                self.statement("SAVEPOINT operation").await?;
+                self.statement("SAVEPOINT operation")?;
             }
             let shared = Arc::clone(&self.shared);
             let mut rows = SqliteRows::new(&mut self.connection, &shared);
@@ -197,7 +197,7 @@ impl Writer {
                 Verdict::Fail(message) => return Err(self.judge(message)),
                 Verdict::Undo if alone => return Ok(Doings::default()),
                 Verdict::Undo => {
-                    self.statement("ROLLBACK TO operation").await?;
+                    self.statement("ROLLBACK TO operation")?;
                 }
                 Verdict::Keep => {
                     all.wrote |= doings.wrote;
@@ -209,32 +209,31 @@ impl Writer {
                 }
             }
             if !alone {
-                self.statement("RELEASE operation").await?;
+                self.statement("RELEASE operation")?;
             }
         }
         Ok(all)
     }
 
-    async fn finish(&mut self, doings: &Doings) -> Result<(), String> {
+    fn finish(&mut self, doings: &Doings) -> Result<(), String> {
         if doings.recorded > self.shared.recorded() {
-            let query = sqlx::query(sql::RECORD_TIME).bind(doings.recorded.as_millis());
-            let done = query.execute(&mut self.connection).await;
-            done.map_err(|error| self.judge(message_of(&unavailable(error))))?;
+            let time = query(sql::RECORD_TIME).bind(doings.recorded.as_millis());
+            self.connection.run(time).map_err(|error| self.judge(message_of(&error)))?;
         }
-        self.statement("COMMIT").await
+        self.statement("COMMIT")
     }
 
-    async fn statement(&mut self, statement: &'static str) -> Result<(), String> {
-        match sqlx::query(statement).execute(&mut self.connection).await {
+    fn statement(&mut self, statement: &'static str) -> Result<(), String> {
+        match self.connection.run(query(statement)) {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.judge(message_of(&unavailable(error)))),
+            Err(error) => Err(self.judge(message_of(&error))),
         }
     }
 
     /// Rolls back, if the engine has not done so by itself.
-    async fn roll_back(&mut self) {
+    fn roll_back(&mut self) {
         // The only error is that there is no transaction any more, which is what is wanted.
-        let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+        let _ = self.connection.run(query("ROLLBACK"));
     }
 
     /// A full disk or a busy file leaves everything as it was; after any other error of the engine nobody knows.
