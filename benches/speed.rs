@@ -10,15 +10,14 @@
     reason = "a benchmark, not a room"
 )]
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tenantry::app::{App, Settings, now};
 use tenantry::source::{FetchSettings, GitSource, Remote, Source};
 
 mod support;
+use support::fleet::{Fleet, cat_file};
 use support::{Daemon, Durable, TENANTRY_TOML, git, head, median, millis, repeat, row, write};
 
 fn main() {
@@ -105,62 +104,25 @@ async fn passes(home: &Path, tenants: usize) {
     app.close().await;
 }
 
-/// Tenants of ten files each, written by `git fast-import`.
+/// Tenants of ten files each.
 fn make_fleet(repo: &Path, tenants: usize) {
-    std::fs::create_dir_all(repo).unwrap();
-    git(repo, &["init", "--quiet"]);
-    git(repo, &["symbolic-ref", "HEAD", "refs/heads/main"]);
-    let mut stream = String::from(
-        "commit refs/heads/main\ncommitter bench <bench@localhost> 1764000000 +0000\ndata 5\nbegin\n",
-    );
-    let mut file = |mode: &str, path: &str, text: &str| {
-        stream.push_str(&format!("M {mode} inline {path}\ndata {}\n{text}\n", text.len()));
-    };
-    file("100644", "tenantry.toml", TENANTRY_TOML);
-    file("100644", "platform/people.yaml", "users:\n  alice: { name: Alice }\n");
-    file("100644", "platform/roles.yaml", "admin: [alice]\n");
+    let mut fleet = Fleet::new(TENANTRY_TOML);
     for number in 0..tenants {
         let tenant = format!("tenants/tenant-{number:04}");
-        file("100644", &format!("{tenant}/tenant.yaml"), "owner: alice\n");
-        file("100644", &format!("{tenant}/roles.yaml"), "operator: [alice]\n");
-        for workflow in 0..4 {
-            file(
-                "100644",
-                &format!("{tenant}/workflows/job-{workflow}.yaml"),
-                &format!(
-                    "description: Job {workflow} of {tenant}\nfiles: [scripts/job-{workflow}.sh]\nrun: scripts/job-{workflow}.sh\n"
-                ),
+        fleet
+            .file(&format!("{tenant}/tenant.yaml"), "owner: alice\n")
+            .file(&format!("{tenant}/roles.yaml"), "operator: [alice]\n");
+        for job in 0..4 {
+            let workflow = format!(
+                "description: Job {job} of {tenant}\nfiles: [scripts/job-{job}.sh]\nrun: scripts/job-{job}.sh\n"
             );
-            file(
-                "100755",
-                &format!("{tenant}/scripts/job-{workflow}.sh"),
-                &format!("#!/bin/sh\n# {tenant}\nset -eu\necho {workflow}\n"),
-            );
+            let script = format!("#!/bin/sh\n# {tenant}\nset -eu\necho {job}\n");
+            fleet
+                .file(&format!("{tenant}/workflows/job-{job}.yaml"), &workflow)
+                .file(&format!("{tenant}/scripts/job-{job}.sh"), &script);
         }
     }
-    let mut child = Command::new("git")
-        .arg("-C")
-        .arg(repo)
-        .args(["fast-import", "--quiet"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(stream.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-    git(repo, &["read-tree", "HEAD"]);
-}
-
-fn cat_file(repo: &Path, wanted: &str) {
-    let mut child = Command::new("git")
-        .arg("-C")
-        .arg(repo)
-        .args(["cat-file", "--batch"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(wanted.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
+    fleet.commit(repo, false);
 }
 
 // --- daemons ------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::runtime::Runtime;
 
 mod support;
+use support::fleet::Fleet;
 use support::{Daemon, Durable, TENANTRY_TOML, git, head, median, millis, repeat, row, shown, write};
 
 /// Steps of the long sequence of `/bin/true`, and one-step runs one at a time.
@@ -407,36 +408,22 @@ fn bubblewrap() -> Option<Duration> {
 fn schedules(home: &Path) {
     let repo = home.join("schedules");
     let (tenants, workflows) = SCHEDULES;
-    std::fs::create_dir_all(&repo).unwrap();
-    git(&repo, &["init", "--quiet"]);
-    git(&repo, &["symbolic-ref", "HEAD", "refs/heads/main"]);
-    let mut stream = String::from(
-        "commit refs/heads/main\ncommitter bench <bench@localhost> 1764000000 +0000\ndata 5\nbegin\n",
-    );
-    let mut file = |mode: &str, path: &str, text: &str| {
-        stream.push_str(&format!("M {mode} inline {path}\ndata {}\n{text}\n", text.len()));
-    };
-    file("100644", "tenantry.toml", TENANTRY_TOML);
-    file("100644", "platform/people.yaml", "users:\n  alice: { name: Alice }\n");
-    file("100644", "platform/roles.yaml", "admin: [alice]\n");
+    let mut fleet = Fleet::new(TENANTRY_TOML);
     for number in 0..tenants {
         let tenant = format!("tenants/tenant-{number:04}");
-        file("100644", &format!("{tenant}/tenant.yaml"), "owner: alice\n");
-        file("100644", &format!("{tenant}/roles.yaml"), "operator: [alice]\n");
-        file("100755", &format!("{tenant}/scripts/true.sh"), "#!/bin/sh\n");
+        fleet
+            .file(&format!("{tenant}/tenant.yaml"), "owner: alice\n")
+            .file(&format!("{tenant}/roles.yaml"), "operator: [alice]\n")
+            .file(&format!("{tenant}/scripts/true.sh"), "#!/bin/sh\n");
         for workflow in 0..workflows {
             let text = format!(
                 "on:\n  schedule:\n    - {{ cron: \"{} 3 29 2 *\", timezone: Europe/Rome }}\nrun: scripts/true.sh\n",
                 workflow % 60
             );
-            file("100644", &format!("{tenant}/workflows/job-{workflow:02}.yaml"), &text);
+            fleet.file(&format!("{tenant}/workflows/job-{workflow:02}.yaml"), &text);
         }
     }
-    let mut import = Command::new("git");
-    import.arg("-C").arg(&repo).args(["fast-import", "--quiet"]).stdin(Stdio::piped());
-    let mut child = import.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(stream.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
+    fleet.commit(&repo, false);
     let daemon = Daemon::start(&repo, &home.join("schedules-data"), 2);
     daemon.applied(tenants);
     std::thread::sleep(Duration::from_secs(5));

@@ -1,6 +1,8 @@
 //! What the benchmarks share: rows of the table, yardsticks, a daemon, a repository.
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 
+pub mod fleet;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

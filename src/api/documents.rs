@@ -110,6 +110,17 @@ pub(super) fn applied(actual: &ActualState, commits: &[AppliedCommit], now: Time
     })
 }
 
+/// `tenantry.standing/1`: the applied commit of a tenant, and what holds in its place.
+pub(super) fn standing(
+    _permit: &Permit<action::ViewMetadata>,
+    actual: &ActualState,
+    now: Timestamp,
+) -> Value {
+    let mut document = json!(crate::plan::standing(actual, now));
+    document["schema"] = json!("tenantry.standing/1");
+    document
+}
+
 /// What a pin answers.
 pub(super) fn pinned(tenant: &TenantId, pin: &PinNote) -> Value {
     json!({ "schema": "tenantry.pinned/1", "tenant": tenant, "pinned": pin })

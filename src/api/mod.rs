@@ -57,6 +57,7 @@ pub fn router(ports: Ports) -> Router {
         .route("/runs/{run}/rerun", post(steer::rerun))
         .route("/runs/{run}/cancel", post(steer::cancel))
         .route("/applied", get(read::applied))
+        .route("/standing", get(read::standing))
         .route("/workflows", get(read::workflows))
         .route("/workflows/{workflow}/start", post(steer::start))
         .route("/workflows/{workflow}/pause", post(steer::pause))

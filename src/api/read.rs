@@ -138,6 +138,12 @@ pub(super) async fn applied(session: Session, Path(tenant): Path<String>) -> Ans
     Ok(Json(documents::applied(&actual, &commits, session.now)))
 }
 
+/// Where a tenant stands, for a plan made elsewhere.
+pub(super) async fn standing(session: Session, Path(tenant): Path<String>) -> Answer {
+    let (permit, actual) = session.permit::<action::ViewMetadata>(&tenant).await?;
+    Ok(Json(documents::standing(&permit, &actual, session.now)))
+}
+
 /// The secrets of a tenant: names, versions and states.
 pub(super) async fn secrets(session: Session, Path(tenant): Path<String>) -> Answer {
     let (permit, actual) = session.permit::<action::ViewMetadata>(&tenant).await?;

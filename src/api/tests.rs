@@ -242,7 +242,7 @@ fn workflow() -> String {
 /// Every endpoint of a tenant: method, path below the tenant, body, and the answers to olga (operator), dana
 /// (developer), audrey (auditor), owen (owner), pat (platform admin), gregor (of another tenant) and a uid
 /// without a person. `RUN` stands for a run of the tenant, `W` for its workflow.
-const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 24] = [
+const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 25] = [
     //                                                       olga dana audrey owen pat gregor uid
     ("GET", "status", "", [200, 200, 200, 200, 200, 404, 200]),
     ("GET", "runs", "", [200, 200, 200, 200, 403, 404, 200]),
@@ -271,6 +271,7 @@ const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 24] = [
     // Who may is told that nothing is pinned.
     ("POST", "unpin", "", [409, 403, 403, 403, 403, 404, 403]),
     ("GET", "applied", "", [200, 200, 200, 200, 403, 404, 200]),
+    ("GET", "standing", "", [200, 200, 200, 200, 403, 404, 200]),
     // Who may is told that nothing is held.
     ("POST", "release", r#"{"reason":"r"}"#, [409, 403, 403, 403, 403, 404, 409]),
     ("POST", "reconcile", "", [200, 403, 403, 403, 403, 404, 200]),

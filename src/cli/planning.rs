@@ -1,16 +1,18 @@
-//! `plan`: what a merge would do, from the repository alone.
+//! `plan`: what a merge would do, from the repository alone or from where a daemon stands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use super::door::{Door, ReachArgs};
 use super::page;
 use super::{Ending, now};
+use crate::client::Question;
 use crate::desired;
 use crate::domain::{
     ActualState, Applied, ChangeControlMode, CommitId, DesiredState, Diagnostic, Finding, Listing, Platform,
-    Severity, TenantId, Tree,
+    Severity, TenantId, Tree, UserId,
 };
-use crate::plan::{self, Blocked, Document, Rendering};
+use crate::plan::{self, Blocked, Document, Rendering, Standing};
 use crate::source::{LocalRepository, Snapshot};
 
 /// The options of `tenantry plan`.
@@ -23,6 +25,12 @@ pub struct PlanArgs {
     /// The repository, or a directory in it
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub repo: PathBuf,
+    /// Plan from where the daemon of this data directory stands, and show its drift
+    #[arg(long, value_name = "DATA")]
+    pub data: Option<PathBuf>,
+    /// Look at the daemon as this person; only where change control is `open`, or under `solo`
+    #[arg(long = "as", value_name = "PERSON", requires = "data")]
+    pub wanted: Option<UserId>,
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
     pub format: PlanFormat,
@@ -55,7 +63,12 @@ pub fn run(args: &PlanArgs) -> Result<(), Ending> {
         None => repository.work_tree(),
     };
     let to = End::of(to.map_err(Ending::could_not)?)?;
-    let document = document(&repository, base.as_ref(), head, &to)?;
+    let daemon = match &args.data {
+        Some(data) => Some(fleet(ReachArgs { data: Some(data.clone()), wanted: args.wanted.clone() })?),
+        None => None,
+    };
+    let ends = Ends { repository: &repository, base: base.as_ref(), head, to: &to };
+    let document = document(&ends, daemon.as_ref())?;
     let content = |id: &_| to.snapshot.blob(id).ok();
     let rendering = Rendering { content: &content };
     match args.format {
@@ -181,18 +194,72 @@ impl End {
 /// Commits before the base that are looked at for a tenant that is invalid there: it stays at its last good one.
 const GOOD_WITHIN: u32 = 50;
 
-fn document(
-    repository: &LocalRepository,
-    base: Option<&CommitId>,
+/// What a plan leads between.
+struct Ends<'a> {
+    repository: &'a LocalRepository,
+    base: Option<&'a CommitId>,
     head: Option<CommitId>,
-    to: &End,
-) -> Result<Document, Ending> {
+    to: &'a End,
+}
+
+/// Where the tenants of a daemon stand, by name.
+type Fleet = BTreeMap<TenantId, Standing>;
+
+/// Asks a daemon, or its store while none runs, where its tenants stand.
+fn fleet(reach: ReachArgs) -> Result<Fleet, Ending> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Ending::could_not)?.block_on(async {
+        let door = Door::to_look(&reach).await?;
+        let fleet = door.ask(Question::get("/api/v1/fleet")).await?;
+        let rows = fleet["tenants"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut known = Fleet::new();
+        for name in rows.iter().filter_map(|row| row["tenant"].as_str()) {
+            let standing = match door.ask(Question::get(format!("/api/v1/tenants/{name}/standing"))).await {
+                Ok(standing) => standing,
+                // Whoever asks may not look into this one.
+                Err(Ending::No(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let standing: Standing = serde_json::from_value(standing).map_err(Ending::could_not)?;
+            known.insert(standing.tenant.clone(), standing);
+        }
+        Ok(known)
+    })
+}
+
+/// The ends that tenants stand at, each read once.
+struct Stands<'a> {
+    repository: &'a LocalRepository,
+    ends: BTreeMap<CommitId, End>,
+}
+
+impl Stands<'_> {
+    /// The end of a commit that a daemon has applied.
+    fn end(&mut self, tenant: &TenantId, commit: &CommitId) -> Result<&End, Ending> {
+        let known = match self.ends.entry(commit.clone()) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(free) => {
+                let snapshot = self.repository.at(commit).map_err(|_| {
+                    Ending::CouldNot(format!(
+                        "tenant `{tenant}` stands at commit `{}`, which is not in this clone: `git fetch` brings it",
+                        commit.short()
+                    ))
+                })?;
+                free.insert(End::of(snapshot)?)
+            }
+        };
+        Ok(known)
+    }
+}
+
+fn document(ends: &Ends<'_>, daemon: Option<&Fleet>) -> Result<Document, Ending> {
+    let Ends { repository, base, ref head, to } = *ends;
     let from =
         base.map(|commit| repository.at(commit).map_err(Ending::could_not).and_then(End::of)).transpose()?;
     let mode = |end: &End| end.platform.as_ref().map(|platform| platform.settings.mode);
     let mut document = Document {
         base: base.cloned(),
-        head,
+        head: head.clone(),
         now: Some(now()),
         mode: from.as_ref().and_then(mode).or_else(|| mode(to)).unwrap_or(ChangeControlMode::Open),
         ..Document::default()
@@ -216,19 +283,48 @@ fn document(
         );
         document.add_platform(base.and_then(|base| base.platform.as_ref()), Some(platform), lines);
     }
-    let before: BTreeSet<TenantId> =
-        from.iter().flat_map(|from| from.listing.tenants.keys().cloned()).collect();
+    let standing = |tenant: &TenantId| daemon.and_then(|fleet| fleet.get(tenant));
+    document.drift.extend(daemon.iter().flat_map(|fleet| fleet.values()).flat_map(|one| one.drift.clone()));
+    let unseen = from.iter().flat_map(|from| from.listing.tenants.keys());
+    let unseen = unseen.filter(|tenant| daemon.is_some() && standing(tenant).is_none()).count();
+    if unseen > 0 {
+        anstream::eprintln!(
+            "note: the daemon shows nothing of {unseen} of the tenants, which are planned from the base"
+        );
+    }
+    let applied_there = daemon.iter().flat_map(|fleet| fleet.values());
+    let before: BTreeSet<TenantId> = from
+        .iter()
+        .flat_map(|from| from.listing.tenants.keys().filter(|tenant| standing(tenant).is_none()))
+        .chain(applied_there.filter(|one| one.applied_commit.is_some()).map(|one| &one.tenant))
+        .cloned()
+        .collect();
     let pruned = plan::prune_guard(&before, &to.listing);
     let names: BTreeSet<&TenantId> = before.iter().chain(to.listing.tenants.keys()).collect();
+    let mut stands = Stands { repository, ends: BTreeMap::new() };
     for tenant in names {
-        if unchanged(from.as_ref(), to, tenant)? {
+        let standing = standing(tenant);
+        let from = match standing {
+            None => from.as_ref(),
+            Some(Standing { applied_commit: None, .. }) => None,
+            Some(Standing { applied_commit: Some(commit), .. }) => match from.as_ref() {
+                Some(from) if base == Some(commit) => Some(from),
+                _ => Some(stands.end(tenant, commit)?),
+            },
+        };
+        if unchanged(from, to, tenant)? {
             document.pass_over();
             continue;
         }
-        let actual = match &from {
+        let mut actual = match from {
             Some(from) => last_good(repository, from, tenant)?,
             None => ActualState::empty(tenant.clone()),
         };
+        if let Some(standing) = standing {
+            actual.generation = standing.applied_generation;
+            actual.revoked = standing.revoked.clone();
+            actual.elevations_ended = standing.elevations_ended.clone();
+        }
         if pruned.gone.contains(tenant) {
             if let Some(applied) = &actual.applied {
                 let keys = to.listing.keys(tenant, applied.keys.shared.keys().map(String::as_str));

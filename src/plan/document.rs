@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::access::{self, AccessLine};
+use super::drift::DriftLine;
 use super::facts::{self, Rename, ScheduleLine, SecretLine};
 use super::{is_access, live_state};
 use crate::domain::{
@@ -50,6 +51,8 @@ pub struct Document {
     pub runs: Vec<TenantRun>,
     /// What was left out and why.
     pub skipped: Vec<(TenantId, String)>,
+    /// Where the tenants of a daemon stand apart from what they applied; empty without one.
+    pub drift: Vec<DriftLine>,
     /// What is remembered while tenants are added.
     pub aside: Aside,
 }
@@ -288,7 +291,7 @@ impl Document {
             "held": held,
             "runs": self.runs,
             "skipped": skipped.collect::<Vec<_>>(),
-            "drift": [],
+            "drift": self.drift,
         })
     }
 

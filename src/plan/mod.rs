@@ -8,6 +8,7 @@ mod diff;
 mod document;
 #[cfg(test)]
 mod document_tests;
+mod drift;
 mod facts;
 mod fields;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::collections::BTreeSet;
 
 pub use access::{AccessLine, Turn};
 pub use document::{Blocked, DOCUMENT_SCHEMA, Document, Line, TenantRun};
+pub use drift::{DriftKind, DriftLine, Standing, standing};
 pub use facts::{Rename, ScheduleLine, SecretLine, VersionLine};
 pub use guard::{Pruned, prune_guard};
 pub use render::{MARKER, Rendering};

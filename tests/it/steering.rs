@@ -246,3 +246,43 @@ fn settings_come_from_flags_the_environment_a_file_and_defaults() {
     let said = String::from_utf8(lacking.stderr).unwrap();
     assert!(said.contains("`serve` needs `--data`, TENANTRY_DATA or `data`"), "{said}");
 }
+
+#[test]
+fn a_plan_begins_where_the_daemon_stands_and_shows_what_was_steered() {
+    let bench = bench();
+    let good = bench.commit("good");
+    let daemon = serve(&bench);
+    applied(&bench, &good);
+    let (repo, data) = (bench.repo(), bench.data());
+    let plan = |range: &str, more: &[&str]| {
+        let place = ["plan", range, "--repo", repo.to_str().unwrap(), "--data", data.to_str().unwrap()];
+        bench.run(&[&place[..], &["--as", "bob"], more].concat())
+    };
+    plan("HEAD..HEAD", &[]).exits(0).says("0 changed");
+    let admin = ["plan", "HEAD..HEAD", "--repo", repo.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    bench.run(&admin).exits(0).says("shows nothing of 1 of the tenants");
+    bench.run(&["pause", "acme/greet", "--reason", "an incident", "--as", "bob"]).ok();
+    plan("HEAD..HEAD", &[]).exits(0).says("workflow greet: paused, by its commit runs").says("an incident");
+    let document = plan("HEAD..HEAD", &["--format", "json"]).exits(0).json();
+    let drift = &document["drift"][0];
+    assert_eq!((&drift["tenant"], &drift["kind"]), (&"acme".into(), &"workflow".into()), "{document:#}");
+    plan("HEAD..HEAD", &["--format", "markdown"]).exits(0).says("paused, by its commit runs");
+
+    // Not reconciled any more: the daemon stays behind the base.
+    assert_eq!(daemon.stop(), 0);
+    bench.write("tenants/acme/roles.yaml", "operator: [bob, alice]\n");
+    let base = bench.commit("alice");
+    bench.write("tenants/acme/tenant.yaml", "owner: alice\n");
+    let head = bench.commit("another owner");
+    let range = format!("{base}..{head}");
+    let alone = bench.run(&["plan", &range, "--repo", repo.to_str().unwrap()]).exits(2);
+    assert!(!alone.out.contains("alice gains operator"), "{}", alone.out);
+    plan(&range, &[]).exits(2).says("alice gains operator on acme").says("no daemon runs");
+
+    // A tenant that stands at a commit of which this clone knows nothing.
+    let elsewhere = bench.repo().with_file_name("elsewhere");
+    let clone = ["clone", "--quiet", "--depth", "1", "--no-local", repo.to_str().unwrap()];
+    bench.git(&[&clone[..], &[elsewhere.to_str().unwrap()]].concat());
+    let args = ["plan", "HEAD", "--repo", elsewhere.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    bench.run(&[&args[..], &["--as", "bob"]].concat()).exits(3).says("not in this clone").says("git fetch");
+}

@@ -41,7 +41,10 @@ impl Document {
         }
         if self.is_empty() {
             out.push_str("Nothing changes.\n");
-            return out;
+            if self.drift.is_empty() {
+                return out;
+            }
+            out.push('\n');
         }
         out.push_str(&body(&self.sections(rendering), UNITS_MAX - units(&out)));
         out

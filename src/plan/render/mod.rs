@@ -15,6 +15,7 @@ use similar::TextDiff;
 
 use super::access::Turn;
 use super::document::{Blocked, Document, Line, reach_of};
+use super::drift::DriftKind;
 use super::facts::Rename;
 use super::is_access;
 use crate::domain::{ChangeControlMode, ObjectId, ObjectKind, Operation, TenantId, Timestamp};
@@ -105,6 +106,10 @@ impl Document {
         sections.push(section("runs that will start:", runs.collect()));
         let skipped = self.skipped.iter().map(|(tenant, reason)| format!("  {tenant}  {}", visible(reason)));
         sections.push(section("left out:", skipped.collect()));
+        sections.push(section(
+            "drift: steered by command, and not as the applied commit says:",
+            self.drift_lines(),
+        ));
         sections.retain(|section| !section.lines.is_empty());
         sections
     }
@@ -201,6 +206,25 @@ impl Document {
             format!("! {tenant}  {}; needs {}", visible(&line.edge), line.missing.join(", "))
         };
         self.held.iter().map(shown).collect()
+    }
+
+    fn drift_lines(&self) -> Vec<String> {
+        let line = |line: &super::DriftLine| {
+            let what = match line.kind {
+                DriftKind::Code => "code".to_owned(),
+                DriftKind::Tenant => "tenant".to_owned(),
+                DriftKind::SecretVersion => format!("secret {}", line.object),
+                DriftKind::Workflow => format!("workflow {}", line.object),
+            };
+            let until = line.until.map_or_else(String::new, |until| format!(" until {until}"));
+            let reason =
+                line.reason.as_ref().map_or_else(String::new, |text| format!(" ({})", visible(text)));
+            format!(
+                "  {}  {what}: {}, by its commit {}{until}{reason}",
+                line.tenant, line.holds, line.by_commit
+            )
+        };
+        self.drift.iter().map(line).collect()
     }
 
     fn secret_lines(&self) -> Vec<String> {
