@@ -1,15 +1,17 @@
 //! Actor, grants, action, tenant and now to a permit or a denial: the only door.
 //!
 //! Nothing outside this room can make a [`Permit`]; store reads, starts, cancels and the broker take one and
-//! ask for no tenant beside it. Deliberately absent: signatures, reviews and policies, which come behind the
-//! same door.
+//! ask for no tenant beside it. Whose key signed a commit is answered here too. Deliberately absent: what signatures,
+//! reviews and policies decide, which comes behind the same door.
 
 pub mod action;
 mod decide;
 mod judge;
 mod permit;
+mod signature;
 
 pub use action::{Action, ActionKind};
 pub use decide::{Denied, Facts, HeldRole, PlatformAction, Refusal, decide, decide_platform, roles_of};
 pub use judge::{Unjudged, judge};
 pub use permit::{Expired, Permit, Standing};
+pub use signature::commit_signer;

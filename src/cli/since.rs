@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::{Ending, now};
-use crate::desired::{self, Author, Side, TenantChange};
+use crate::authz;
+use crate::desired::{self, Author, Side, Signature, TenantChange};
 use crate::domain::{
     ActualState, Applied, Class, CommitId, DesiredState, Diagnostic, Listing, Platform, TenantId, Tree,
 };
@@ -96,7 +97,7 @@ pub(super) fn check(
         if let Some((listing, email)) = &uncommitted
             && listing.tenants.get(tenant) != after.listing.tenants.get(tenant)
         {
-            authors.push(Author { commit: None, email: email.clone(), key: None });
+            authors.push(Author { commit: None, email: email.clone(), signature: Signature::Missing });
         }
         let old_state = old.as_ref().and_then(|(_, state)| state.as_ref());
         let classes = classes(old_state, new.as_ref().and_then(|(_, state)| state.as_ref()));
@@ -122,7 +123,14 @@ fn side(read: Option<&(Tree, Option<DesiredState>)>) -> Option<Side<'_>> {
 
 fn author(written: &Written) -> Author {
     let short: String = written.commit.as_str().chars().take(10).collect();
-    Author { commit: Some(short), email: written.email.clone(), key: written.key.clone() }
+    let signature = match &written.signature {
+        None => Signature::Missing,
+        Some(signature) => match authz::commit_signer(&signature.armour, &signature.payload) {
+            Some(key) => Signature::By(key),
+            None => Signature::Unverified,
+        },
+    };
+    Author { commit: Some(short), email: written.email.clone(), signature }
 }
 
 fn commits(

@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine as _;
 use git2::{ObjectType, Oid};
 
 use super::objects::{object_id, oid, unreadable};
@@ -22,6 +21,15 @@ const FILES_MAX: usize = 20_000;
 /// Directories below one another.
 const DEPTH_MAX: usize = 32;
 
+/// A signature as a commit carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitSignature {
+    /// The armoured signature.
+    pub armour: Vec<u8>,
+    /// The commit without it: what was signed.
+    pub payload: Vec<u8>,
+}
+
 /// One commit of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -29,8 +37,8 @@ pub struct Written {
     pub commit: CommitId,
     /// The address of its author.
     pub email: String,
-    /// The public key of its SSH signature in base64, unverified; `None` without one.
-    pub key: Option<String>,
+    /// Its signature, unverified; `None` without one.
+    pub signature: Option<CommitSignature>,
     /// The tenants whose directories it changes against each of its parents.
     pub tenants: BTreeSet<TenantId>,
 }
@@ -62,7 +70,7 @@ impl LocalRepository {
             }
             written.push(Written {
                 tenants: touched(&listings, &commit, &info.parents),
-                key: signing_key(repository, &commit),
+                signature: signature(repository, &commit),
                 email: info.author.email,
                 commit,
             });
@@ -179,13 +187,7 @@ fn touched(
 }
 
 /// The public key inside an SSH signature. Source: OpenSSH, `PROTOCOL.sshsig`.
-fn signing_key(repository: &git2::Repository, commit: &CommitId) -> Option<String> {
-    let (signature, _) = repository.extract_signature(&oid(commit).ok()?, None).ok()?;
-    let text = std::str::from_utf8(&signature).ok()?;
-    let body: String = text.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect();
-    let engine = base64::engine::general_purpose::STANDARD;
-    let bytes = engine.decode(body).ok()?;
-    let rest = bytes.strip_prefix(b"SSHSIG")?.get(4..)?;
-    let length = usize::try_from(u32::from_be_bytes(rest.get(..4)?.try_into().ok()?)).ok()?;
-    Some(engine.encode(rest.get(4..4 + length)?))
+fn signature(repository: &git2::Repository, commit: &CommitId) -> Option<CommitSignature> {
+    let (armour, payload) = repository.extract_signature(&oid(commit).ok()?, None).ok()?;
+    Some(CommitSignature { armour: armour.to_vec(), payload: payload.to_vec() })
 }

@@ -32,7 +32,7 @@ use crate::domain::{CommitId, Disposition, Listing, ObjectId, Revision, TenantId
 
 pub use changes::{Changes, Watched};
 pub use git::GitSource;
-pub use history::Written;
+pub use history::{CommitSignature, Written};
 pub use overlay::overlay;
 pub use remote::{FetchSettings, Remote, RemoteError, default_branch};
 pub use watch::{Waker, Watch};

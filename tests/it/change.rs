@@ -126,6 +126,58 @@ fn a_change_is_compared_with_its_base() {
 }
 
 #[test]
+fn a_signature_counts_only_over_the_commit_it_was_made_for() {
+    let place = Place::new();
+    let keys = tempfile::tempdir().unwrap();
+    let key = |name: &str| {
+        let file = keys.path().join(name);
+        let file = file.to_str().unwrap().to_owned();
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &file]).status();
+        assert!(made.unwrap().success());
+        file
+    };
+    let (known, unknown) = (key("known"), key("unknown"));
+    let public = std::fs::read_to_string(format!("{known}.pub")).unwrap();
+    let public = public.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    place.replace("tenantry.toml", "mode = \"pull-request\"", "mode = \"signed\"");
+    let people = String::from_utf8(place.read("platform/people.yaml")).unwrap();
+    let with_key = format!("users:\n  signer:\n    keys: [{{ ssh: \"{public}\", use: [commit] }}]\n");
+    place.write("platform/people.yaml", people.replacen("users:\n", &with_key, 1));
+    place.commit("alice");
+    let signed = |key: &str| {
+        let sign = format!("user.signingkey={key}");
+        let args =
+            ["-c", "gpg.format=ssh", "-c", &sign, "commit", "--quiet", "--allow-empty", "-S", "-m", "x"];
+        place.git(&args, "alice");
+    };
+    let unsigned = |since: &str| {
+        let (code, out, err) = place.run(&["validate", "--since", since], &[]);
+        assert!(code < 2, "{err}");
+        out + &err
+    };
+    signed(&known);
+    assert_eq!(place.since("HEAD~1"), [""; 0], "a known key");
+    let good = place.git(&["cat-file", "commit", "HEAD"], "alice");
+    signed(&unknown);
+    assert!(unsigned("HEAD~1").contains("platform/people.yaml does not have for commits"), "an unknown key");
+    place.git(&["commit", "--quiet", "--allow-empty", "-m", "x"], "alice");
+    assert!(unsigned("HEAD~1").contains("is not signed"));
+
+    // Somebody else's signature, put on another commit: it names a known key and proves nothing.
+    let parent = place.git(&["rev-parse", "HEAD"], "alice");
+    let forged = good.lines().map(|line| match line.strip_prefix("parent ") {
+        Some(_) => format!("parent {parent}\n"),
+        None => format!("{line}\n"),
+    });
+    let file = keys.path().join("forged");
+    std::fs::write(&file, forged.collect::<String>()).unwrap();
+    let forged = place.git(&["hash-object", "-t", "commit", "-w", file.to_str().unwrap()], "alice");
+    place.git(&["reset", "--quiet", "--soft", &forged], "alice");
+    let said = unsigned("HEAD~1");
+    assert!(said.contains("G511") && said.contains("was not made over it"), "{said}");
+}
+
+#[test]
 fn nobody_gives_himself_a_role() {
     let place = Place::new();
     place.write("tenants/globex/tenant.yaml", "owner: alice\n");

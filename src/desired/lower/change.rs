@@ -22,8 +22,28 @@ pub struct Author {
     pub commit: Option<String>,
     /// The address that the commit names: it proves nothing, and is all there is before a review.
     pub email: String,
-    /// The public key that signed, in base64 as `people.yaml` writes it; `None` for an unsigned commit.
-    pub key: Option<String>,
+    /// Who signed it.
+    pub signature: Signature,
+}
+
+/// What is known of a commit's signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// There is none.
+    Missing,
+    /// It was verified: the public key that signed, in base64 as `people.yaml` writes it.
+    By(String),
+    /// There is one that is not over this commit, or of a kind that is not taken.
+    Unverified,
+}
+
+impl Signature {
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::By(key) => Some(key),
+            Self::Missing | Self::Unverified => None,
+        }
+    }
 }
 
 impl Author {
@@ -31,10 +51,10 @@ impl Author {
     #[must_use]
     pub fn person<'p>(&self, people: &'p People) -> Option<&'p UserId> {
         let by_key = |(_, person): &(&UserId, &crate::domain::Person)| {
-            let key = self.key.as_deref();
+            let key = self.signature.key();
             person.keys.iter().any(|known| known.ssh.split(' ').nth(1) == key)
         };
-        let signed = self.key.as_ref().and_then(|_| people.users.iter().find(by_key));
+        let signed = self.signature.key().and_then(|_| people.users.iter().find(by_key));
         let named = || {
             people.users.iter().find(|(_, person)| {
                 person.email.as_ref().is_some_and(|email| email.eq_ignore_ascii_case(&self.email))
@@ -179,10 +199,13 @@ pub fn check_signatures(platform: &Platform, authors: &[Author]) -> Vec<Diagnost
     };
     let mut found = Found::default();
     for author in authors.iter().filter(|author| author.commit.is_some()) {
-        let what = match &author.key {
-            None => "is not signed",
-            Some(key) if known(key) => continue,
-            Some(_) => "is signed with a key that platform/people.yaml does not have for commits",
+        let what = match &author.signature {
+            Signature::Missing => "is not signed",
+            Signature::Unverified => {
+                "carries a signature that was not made over it by an Ed25519 or P-256 key of SSH"
+            }
+            Signature::By(key) if known(key) => continue,
+            Signature::By(_) => "is signed with a key that platform/people.yaml does not have for commits",
         };
         let finding = rules::UNSIGNED.at(SETTINGS, None, format!("{} {what}", author.shown()));
         found.push(finding.help("sign it: `git rebase --exec 'git commit --amend --no-edit -S' BASE`; else each path needs one approver more"));

@@ -35,7 +35,9 @@ use crate::sops::Recipient;
 use crate::yaml;
 use file::Found;
 
-pub use change::{Author, Requirements, Side, TenantChange, check_change, check_signatures, requirements};
+pub use change::{
+    Author, Requirements, Side, Signature, TenantChange, check_change, check_signatures, requirements,
+};
 pub use clock::check_clock;
 pub use content::holds_secret;
 pub use platform::{platform_facts, read_platform};

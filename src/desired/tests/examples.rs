@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::secret_files::{FILE, OTHER_KEY, RECOVERY_KEY, TENANT_KEY, with_hidden_stanza};
 use crate::desired::rules::{self, Kind, Rule};
-use crate::desired::{self, Author, Requirements, Side, TenantChange, fixture, report};
+use crate::desired::{self, Author, Requirements, Side, Signature, TenantChange, fixture, report};
 use crate::domain::{
     Class, DesiredState, Diagnostic, Entry, Listing, Mode, ObjectId, Severity, TenantId, Tree,
 };
@@ -281,7 +281,7 @@ fn author(part: &Part) -> Option<Author> {
     let who = part.how.strip_prefix("by ")?;
     let name = if who == "an unsigned commit" { "bob" } else { who };
     let email = format!("{name}@northwind.example");
-    Some(Author { commit: Some("0123456789".into()), email, key: None })
+    Some(Author { commit: Some("0123456789".into()), email, signature: Signature::Missing })
 }
 
 /// What the change rules find between two repositories; who wrote a file stands in its header.
