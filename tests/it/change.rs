@@ -178,6 +178,47 @@ fn a_signature_counts_only_over_the_commit_it_was_made_for() {
 }
 
 #[test]
+fn no_rule_that_compares_shows_what_a_secret_file_holds() {
+    const CANARY: &str = "canaryCANARYcanary";
+    let place = Place::new();
+    let file = "tenants/acme/secrets/shop_api_token.v2.sops.yaml";
+    let whole = String::from_utf8(place.read(file)).unwrap();
+    let variants = [
+        whole.clone(),
+        format!("shop_api_token: {{ v2: {CANARY} }}\n"),
+        format!("{CANARY}\n"),
+        whole.replace("shop_api_token:", &format!("{CANARY}:")),
+        whole.replacen("ENC[", CANARY, 1),
+        whole.replace("    mac: ENC", &format!("    mac: {CANARY}")),
+        whole.replace("age1", CANARY),
+        format!("{whole}---\n{CANARY}: x\n"),
+    ];
+    // What stands at either end, or only in the plan between them.
+    for (number, before) in variants.iter().enumerate() {
+        let after = &variants[(number + 3) % variants.len()];
+        place.write(file, before);
+        place.write("tenants/acme/roles.yaml", format!("operator: [bob, dan]\n# {number} before\n"));
+        place.commit("alice");
+        place.write(file, after);
+        place.write("tenants/acme/roles.yaml", format!("operator: [bob, erin]\n# {number} after\n"));
+        let base = place.commit("erin");
+        let show = |args: &[&str], least: i32| {
+            let (code, out, err) = place.run(args, &[]);
+            assert!((least..3).contains(&code), "{args:?}: {code}: {err}");
+            for text in [out, err] {
+                assert!(!text.contains("canary") && !text.contains("CANARY"), "{args:?}: {text}");
+            }
+        };
+        for format in ["human", "json", "sarif", "github", "gitlab", "junit"] {
+            show(&["validate", "--since", &base, "--format", format], 0);
+        }
+        for format in ["human", "json", "markdown"] {
+            show(&["plan", &format!("{base}..HEAD"), "--format", format], 2);
+        }
+    }
+}
+
+#[test]
 fn nobody_gives_himself_a_role() {
     let place = Place::new();
     place.write("tenants/globex/tenant.yaml", "owner: alice\n");

@@ -96,6 +96,48 @@ fn checking_nothing_is_no_success() {
     assert_eq!(Place::new().run(&["validate", "--format", "xml"]).0, 2);
 }
 
+/// Most of them are nobody's business: files beside `tenants/`, and data beside scripts.
+#[test]
+fn a_repository_of_a_hundred_thousand_files_is_checked_like_any() {
+    let place = Place::new();
+    let mut stream =
+        String::from("commit refs/heads/main\ncommitter t <t@localhost> 1764000000 +0000\ndata 1\nx\n");
+    let mut file = |path: &str, text: &str| {
+        stream.push_str(&format!("M 100644 inline {path}\ndata {}\n{text}\n", text.len()));
+    };
+    file("tenantry.toml", &std::fs::read_to_string(place.0.path().join("tenantry.toml")).unwrap());
+    for name in ["people", "roles"] {
+        let path = format!("platform/{name}.yaml");
+        file(&path, &std::fs::read_to_string(place.0.path().join(&path)).unwrap());
+    }
+    for number in 0..60_000 {
+        file(&format!("assets/{}/{number}.txt", number % 97), "nobody reads this\n");
+    }
+    for tenant in 0..40 {
+        let tenant = format!("tenants/t{tenant}");
+        file(&format!("{tenant}/tenant.yaml"), "owner: alice\n");
+        file(&format!("{tenant}/roles.yaml"), "operator: [alice]\n");
+        for number in 0..1_000 {
+            file(&format!("{tenant}/scripts/data/{number}.csv"), "a,b\n");
+        }
+    }
+    file("tenants/t7/workflows/bad.yaml", "run: scripts/missing.sh\n");
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(place.0.path()).args(args).stdin(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    };
+    assert!(git(&["init", "--quiet", "--initial-branch", "main"]).wait().unwrap().success());
+    let mut import = git(&["fast-import", "--quiet"]);
+    std::io::Write::write_all(&mut import.stdin.take().unwrap(), stream.as_bytes()).unwrap();
+    assert!(import.wait().unwrap().success());
+    let (code, out, err) = place.run(&["validate", "--rev", "main", "--format", "json"]);
+    assert_eq!(code, 1, "{err}");
+    let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["tenants"]["clean"], 39, "{document:#}");
+    assert_eq!(document["findings"].as_array().unwrap().len(), 1, "{document:#}");
+}
+
 #[test]
 fn bad_input_is_one_finding_and_stops_nobody_else() {
     #[track_caller]
