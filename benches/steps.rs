@@ -93,6 +93,7 @@ fn spec(turn: usize) -> StepSpec {
         environment: BTreeMap::new(),
         files: Vec::new(),
         input: b"{}".to_vec(),
+        reach: Vec::new(),
         secret_files: Vec::new(),
         limits: Limits::default(),
     }

@@ -15,8 +15,8 @@ use super::AppError;
 use crate::authz::{self, Facts, Permit, Standing, action};
 use crate::broker::Broker;
 use crate::domain::{
-    Actor, AttemptId, AuditEntry, ChangeKeys, Clock, CommitId, LimitsKind, Outcome, Removals, RunId, RunPins,
-    Status, StatusRow, TenantId, TenantState, Tier, Timestamp,
+    Actor, AttemptId, AuditEntry, ChangeKeys, Clock, CommitId, LimitsKind, Outcome, Platform, Removals,
+    RunId, RunPins, Status, StatusRow, TenantId, TenantState, Tier, Timestamp,
 };
 use crate::execute::{self, LeaseError, Leases, StoreLeases, Worker};
 use crate::record::{AttemptRecord, RunRecord};
@@ -24,7 +24,9 @@ use crate::run::{CancelRequest, GivenOutputs};
 use crate::sandbox::{self, Executor, LimitsPolicy, LocalExecutor};
 use crate::secrets::Vault;
 use crate::source::Contents;
-use crate::store::{Application, Lease, LogRecord, Logs, MemoryStore, Renewal, Report, Store, StoreError};
+use crate::store::{
+    Application, AppliedPlatform, Lease, LogRecord, Logs, MemoryStore, Renewal, Report, Store, StoreError,
+};
 
 /// The name of the worker in records.
 const WORKER: &str = "work-tree";
@@ -145,6 +147,8 @@ pub struct LocalAsk {
     pub keys: ChangeKeys,
     /// The commit that it lies on.
     pub commit: CommitId,
+    /// What binds all tenants, as the work tree says.
+    pub platform: Platform,
     /// The run.
     pub pins: RunPins,
     /// Where its scripts and sealed secrets are read.
@@ -175,7 +179,7 @@ struct LocalRun {
 
 /// Applies the work tree as a commit would be and queues the run with it.
 async fn begin(store: &MemoryStore, ask: LocalAsk) -> Result<LocalRun, AppError> {
-    let LocalAsk { tenant, state, keys, commit, pins, contents: _, vault: _, given: _ } = ask;
+    let LocalAsk { tenant, state, keys, commit, platform, pins, contents: _, vault: _, given: _ } = ask;
     let now = super::now();
     let status = StatusRow {
         tenant: Some(tenant.clone()),
@@ -194,6 +198,8 @@ async fn begin(store: &MemoryStore, ask: LocalAsk) -> Result<LocalRun, AppError>
         keys: keys.clone(),
         at: now,
     };
+    let platform = AppliedPlatform { commit: commit.clone(), keys: keys.clone(), platform };
+    store.apply_platform(&platform, &StatusRow { tenant: None, ..status.clone() }, &[]).await?;
     let id = pins.id.clone();
     let application = Application {
         expected_generation: 0,

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use http_body_util::BodyExt as _;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::door::{Door, ReachArgs, escaped};
 use super::page::{self, Format, FormatArgs, coloured, columns, short_commit, shown, text, took};
 use super::{Ending, naming};
 use crate::client::Question;
-use crate::domain::{StepId, TenantId};
+use crate::domain::{Contact, StepId, TenantId};
 
 /// The options of `tenantry status`.
 #[derive(Clone, Debug, clap::Args)]
@@ -340,6 +341,10 @@ fn human_run(run: &Value) {
     }
     page::line("");
     page::line(&steps(run));
+    if let Some(table) = hosts(run) {
+        page::line("");
+        page::line(&table);
+    }
 }
 
 /// The attempts of a run as a table.
@@ -367,6 +372,28 @@ pub(super) fn steps(run: &Value) -> String {
         })
         .collect();
     columns(&["STEP", "ATTEMPT", "OUTCOME", "EXIT", "TOOK", "LOG BYTES", ""], &rows)
+}
+
+/// What the attempts of a run had to do with hosts, as a table; `None` where there was nothing.
+pub(super) fn hosts(run: &Value) -> Option<String> {
+    let mut rows = Vec::new();
+    for step in run["steps"].as_array().into_iter().flatten() {
+        let item = step["item"].as_u64().map(|item| format!("[{item}]")).unwrap_or_default();
+        let contacts = step["record"]["contacts"].as_array();
+        for contact in contacts.into_iter().flatten().filter_map(|one| Contact::deserialize(one).ok()) {
+            rows.push(vec![
+                format!("{}{item}", text(step, "id")),
+                step["attempt"].to_string(),
+                shown(&contact.host),
+                contact.connected.to_string(),
+                contact.sent_bytes.to_string(),
+                contact.received_bytes.to_string(),
+                contact.trouble().unwrap_or_default(),
+            ]);
+        }
+    }
+    let titles = ["STEP", "ATTEMPT", "HOST", "CONNECTED", "SENT BYTES", "RECEIVED BYTES", ""];
+    (!rows.is_empty()).then(|| columns(&titles, &rows))
 }
 
 /// The options of `tenantry logs`.

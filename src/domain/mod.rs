@@ -6,6 +6,7 @@
 mod actual;
 mod audit;
 mod canonical;
+mod contact;
 mod desired;
 mod diagnostic;
 mod disposition;
@@ -26,6 +27,7 @@ mod workflow;
 pub use actual::*;
 pub use audit::*;
 pub use canonical::*;
+pub use contact::*;
 pub use desired::*;
 pub use diagnostic::*;
 pub use disposition::*;

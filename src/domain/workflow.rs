@@ -402,6 +402,33 @@ pub struct HostPort {
     pub port: u16,
 }
 
+/// The most hosts of one step: each takes a descriptor of the worker.
+pub const HOSTS_MAX: usize = 64;
+
+impl HostPort {
+    /// Whether the host is an address in any spelling that a resolver takes for one: its last label is a number.
+    /// Source: the WHATWG URL standard, "ends in a number".
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        let last = self.host.rsplit('.').next().unwrap_or_default();
+        let hexadecimal =
+            last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
+        hexadecimal || last.bytes().all(|b| b.is_ascii_digit())
+    }
+    /// Whether the host is by its name the machine that asks. Source: RFC 6761, 6.3.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        let is_localhost =
+            |label: &str| matches!(label, "localhost" | "localhost6" | "ip6-localhost" | "ip6-loopback");
+        is_localhost(self.host.rsplit('.').next().unwrap_or_default()) || self.host == "localhost.localdomain"
+    }
+    /// Whether the host is a name that somebody else answers for.
+    #[must_use]
+    pub fn is_name(&self) -> bool {
+        !self.is_address() && !self.is_local()
+    }
+}
+
 /// Why a text is no host with a port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostPortError {

@@ -12,7 +12,7 @@ use super::masking::Masking;
 use super::worker::Ports;
 use super::{results, spec};
 use crate::broker::{Door, NotGiven};
-use crate::domain::{Exit, ExitKind, LimitsKind, Outcome, RunPins, Step, Usage};
+use crate::domain::{Contact, Exit, ExitKind, LimitsKind, Outcome, RunPins, Step, Usage};
 use crate::record::AttemptRecord;
 use crate::sandbox::{Ended, Started, StepFile, Stop};
 use crate::sops::Plaintext;
@@ -73,7 +73,7 @@ pub(super) async fn execute(ports: &Ports, lease: &Lease, hold: &Arc<Hold>) -> O
         }
     };
     let secrets_used = serving.close();
-    let note = note(&ended).map(|note| masking.redact(&note));
+    let note = note_with_hosts(&ended).map(|note| masking.redact(&note));
     let stored = capture.finish(DRAIN, note).await;
     if *asks.borrow() == Ask::Lost {
         return None;
@@ -160,6 +160,18 @@ fn note(ended: &Ended) -> Option<String> {
     Some(format!("[{said}]\n"))
 }
 
+/// The last lines of the log: how it ended, and what it could not reach.
+fn note_with_hosts(ended: &Ended) -> Option<String> {
+    let hosts = ended.contacts.iter().filter_map(|one| Some(format!("[{}: {}]\n", one.host, one.trouble()?)));
+    let lines: String = hosts.chain(note(ended)).collect();
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// What is kept of the hosts. A script can ask for any name, also for one that holds a secret.
+fn contacts(seen: &[Contact], masking: &Arc<Masking>) -> Vec<Contact> {
+    seen.iter().map(|one| Contact { host: masking.redact(&one.host), ..one.clone() }).collect()
+}
+
 fn report(ended: Ended, masking: &Arc<Masking>, stored: Stored, secrets_used: Vec<String>) -> Report {
     let mut outcome = ended.exit.outcome();
     let mut reason = note(&ended).map(|note| note.trim().trim_matches(['[', ']']).to_owned());
@@ -180,6 +192,7 @@ fn report(ended: Ended, masking: &Arc<Masking>, stored: Stored, secrets_used: Ve
             usage: json(&ended.usage),
             sandbox: sandbox(&ended.usage),
             secrets_used,
+            contacts: contacts(&ended.contacts, masking),
             redactions: masking.hits(),
             log_bytes: stored.bytes,
             log_digest: stored.digest,

@@ -92,7 +92,13 @@ impl RunningStep for PuppetStep {
             Some(Stop::Cancelled) => Exit::of(ExitKind::Cancelled),
             Some(_) => Exit::of(ExitKind::Lost),
         };
-        Ended { exit, usage: Usage::default(), output: self.output.clone(), problem: None }
+        Ended {
+            exit,
+            usage: Usage::default(),
+            output: self.output.clone(),
+            contacts: Vec::new(),
+            problem: None,
+        }
     }
     async fn stop(&mut self, why: Stop, _grace: Duration) {
         self.stopped.get_or_insert(why);

@@ -9,9 +9,11 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::broker::Delivered;
-use crate::domain::{AttemptId, RunPins, Shell, Step, Work};
+use crate::domain::{AttemptId, HostPort, RunPins, Shell, Step, Work};
 use crate::expression::Template;
-use crate::sandbox::{Limits, PLACE_VARIABLES, Program, SecretFile, StepFile, StepSpec};
+use crate::sandbox::{
+    Limits, PLACE_VARIABLES, PROXY_VARIABLES, Program, Reach, SecretFile, StepFile, StepSpec,
+};
 use crate::store::Lease;
 
 /// Bytes of all files that a step sees.
@@ -61,9 +63,17 @@ pub(super) fn of(
         environment,
         files,
         input: lease.input.to_string().into_bytes(),
+        reach: reach(lease, step),
         secret_files,
         limits,
     })
+}
+
+/// The hosts of the step, each once, and which of them may lie in a private range.
+fn reach(lease: &Lease, step: &Step) -> Vec<Reach> {
+    let hosts: BTreeSet<_> = step.network.iter().collect();
+    let reach = |host: &HostPort| Reach { host: host.clone(), private: lease.private.contains(host) };
+    hosts.into_iter().map(reach).collect()
 }
 
 /// Scripts written in YAML stop at their first failing command: nobody looks at the others' exit codes.
@@ -138,7 +148,7 @@ fn any_text(value: &Value, wanted: &impl Fn(&str) -> bool) -> bool {
 }
 
 fn check_variable(name: &str) -> Result<(), String> {
-    if name.starts_with("TENANTRY_") || PLACE_VARIABLES.contains(&name) {
+    if name.starts_with("TENANTRY_") || PLACE_VARIABLES.contains(&name) || PROXY_VARIABLES.contains(&name) {
         return Err(format!(
             "a secret cannot be delivered as `{name}`: the variable has a meaning of its own"
         ));

@@ -37,6 +37,7 @@ fn lease(workflow: Workflow, input: Value) -> Lease {
     let standing = Standing::unseen(pins.tenant.clone());
     let until = now() + Length::from_secs(60);
     Lease {
+        private: Default::default(),
         attempt: AttemptId { run: pins.id.clone(), step, item: None, attempt: 2 },
         permit: Permit::for_lease("here", &standing, until),
         until,
@@ -330,7 +331,7 @@ fn a_secret_is_delivered_under_a_name_that_is_free() {
     let spec = made(&lease, delivered).expect("can be made");
     assert_eq!(spec.environment["DATABASE_URL"], "hunter2-hunter2");
     assert_eq!(spec.secret_files[0].variable, "KEY");
-    for name in ["PATH", "TENANTRY_TENANT"] {
+    for name in ["PATH", "TENANTRY_TENANT", "https_proxy"] {
         let delivered = Delivered { variables: vec![(name.into(), value())], files: Vec::new() };
         let want = format!("a secret cannot be delivered as `{name}`: the variable has a meaning of its own");
         assert_eq!(made(&lease, delivered).err(), Some(want));

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::{
-    Actor, CommitId, FieldName, ObjectId, Outcome, Phase, RunId, StepId, TenantId, Timestamp, Trigger,
-    WorkflowId,
+    Actor, CommitId, Contact, FieldName, ObjectId, Outcome, Phase, RunId, StepId, TenantId, Timestamp,
+    Trigger, WorkflowId,
 };
 
 /// What the record keeps of one attempt. Facts that `why` needs, delivered and not declared; never a value.
@@ -21,6 +21,9 @@ pub struct AttemptRecord {
     pub sandbox: String,
     /// `tenants/acme/stripe_api_key@v3` for every version that was delivered.
     pub secrets_used: Vec<String>,
+    /// What it had to do with hosts, by host; names that its script made up are redacted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<Contact>,
     /// Redaction hits per form.
     pub redactions: BTreeMap<String, u64>,
     /// Bytes of output that were stored.

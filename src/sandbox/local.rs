@@ -15,10 +15,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
-use tokio::net::{UnixDatagram, UnixListener};
+use tokio::net::{TcpListener, UnixDatagram, UnixListener};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
+use super::egress::{self, Doors, Egress, Proxy};
 use super::wire::{self, Attempt, Configure, Down, MainEnd, News, Order, Report, Signal};
 use super::{
     Capabilities, Ended, Executor, LimitsPolicy, Program, RunningStep, SandboxError, Started, StepOutput,
@@ -52,6 +53,7 @@ pub struct LocalExecutor {
     settings: Settings,
     capabilities: Capabilities,
     helper: Mutex<Arc<Helper>>,
+    egress: Egress,
     next: AtomicU64,
 }
 
@@ -71,7 +73,31 @@ impl LocalExecutor {
         }
         let (helper, capabilities) = Helper::start(&settings).await?;
         let helper = Mutex::new(Arc::new(helper));
-        Ok(Self { settings, capabilities, helper, next: AtomicU64::new(1) })
+        let egress = Egress::system(Vec::new());
+        Ok(Self { settings, capabilities, helper, egress, next: AtomicU64::new(1) })
+    }
+
+    /// Leads steps out by another network than this machine's, or with other bounds.
+    #[must_use]
+    pub fn with_egress(self, egress: Egress) -> Self {
+        Self { egress, ..self }
+    }
+
+    /// Serves what the attempt's first process opened for the hosts that it may reach.
+    fn proxy(&self, spec: &StepSpec, ways: Vec<OwnedFd>) -> Result<Option<Proxy>, SandboxError> {
+        if spec.reach.is_empty() || self.settings.tier == Tier::UnsafeNone {
+            return Ok(None);
+        }
+        let listener = |way: OwnedFd| TcpListener::from_std(std::net::TcpListener::from(way));
+        let ways: io::Result<Vec<TcpListener>> = ways.into_iter().map(listener).collect();
+        let mut ways = ways.map_err(system("opening the way to the step's hosts"))?.into_iter();
+        match ways.next() {
+            Some(proxy) if ways.len() == spec.reach.len() => {
+                let doors = Doors { proxy, hosts: ways.collect() };
+                Ok(Some(Proxy::start(&self.egress, &spec.reach, doors)))
+            }
+            _ => Err(SandboxError::Helper("it gave no way to the step's hosts".to_owned())),
+        }
     }
 
     /// The helper, a new one if the last has died.
@@ -119,7 +145,10 @@ impl Executor for LocalExecutor {
         let first = tokio::time::timeout(HELPER_TIME_MAX, control.receive::<News>()).await;
         let first = first.map_err(|_| SandboxError::Helper("it does not answer".to_owned()))?;
         let broker = match first {
-            Ok(Some((News::Up { host_uid }, beside))) => beside.into_iter().next().map(|fd| (fd, host_uid)),
+            Ok(Some((News::Up { host_uid }, beside))) => {
+                let mut beside = beside.into_iter();
+                beside.next().map(|fd| (fd, host_uid, beside.collect::<Vec<_>>()))
+            }
             Ok(Some((News::Broken { stage, why }, _))) => {
                 return Err(SandboxError::Helper(format!("{stage}: {why}")));
             }
@@ -131,13 +160,15 @@ impl Executor for LocalExecutor {
             Ok(_) => return Err(SandboxError::Helper("it said nothing about the step".to_owned())),
             Err(error) => return Err(SandboxError::Helper(error.to_string())),
         };
-        let (broker, host_uid) =
+        let (broker, host_uid, ways) =
             broker.ok_or_else(|| SandboxError::Helper("it gave no socket for the broker".to_owned()))?;
         let broker = std::os::unix::net::UnixListener::from(broker);
         broker.set_nonblocking(true).map_err(system("opening the broker's socket"))?;
         let broker = UnixListener::from_std(broker).map_err(system("opening the broker's socket"))?;
+        let proxy = self.proxy(&spec, ways)?;
         let step = LocalStep {
             id,
+            proxy,
             helper,
             control,
             deadline: Instant::now() + spec.limits.timeout,
@@ -296,6 +327,8 @@ enum Kills {
 /// One attempt while it runs.
 struct LocalStep {
     id: u64,
+    /// Its way out; gone with its last process.
+    proxy: Option<Proxy>,
     helper: Arc<Helper>,
     control: Channel,
     /// When its time is over.
@@ -402,7 +435,8 @@ impl LocalStep {
         self.usage.wall_ms = self.main.as_ref().map_or(0, |main| main.wall_ms);
         self.usage.cpu_ms = down.cpu_ms;
         self.usage.memory_bytes_max = down.memory_bytes_max;
-        self.ended = Some(Ended { exit, usage: self.usage.clone(), output, problem });
+        let contacts = self.proxy.take().map(|proxy| proxy.contacts()).unwrap_or_default();
+        self.ended = Some(Ended { exit, usage: self.usage.clone(), output, contacts, problem });
     }
 }
 
@@ -514,6 +548,10 @@ fn check(spec: &StepSpec) -> Result<(), String> {
         if !is_variable(&file.variable) {
             return Err(format!("`{}` cannot name a variable", file.variable.escape_debug()));
         }
+    }
+    let mut hosts = BTreeSet::new();
+    if spec.reach.len() > egress::HOSTS_MAX || !spec.reach.iter().all(|one| hosts.insert(&one.host)) {
+        return Err(format!("it may reach at most {} hosts, each named once", egress::HOSTS_MAX));
     }
     for (name, value) in &spec.environment {
         if !is_variable(name) {

@@ -4,7 +4,7 @@
 //! serve. The default tier runs it in fresh namespaces of its own, made by a small resident helper process,
 //! so that the daemon never forks itself; the tier `unsafe-none` runs the same spec as a plain process.
 //! Deliberately absent: what the streams are turned into (execute, record), what the socket answers (broker),
-//! why a step runs at all (run, queue). There is no network in a sandbox yet.
+//! why a step runs at all (run, queue). The way out to declared hosts is in [`egress`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +15,17 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::net::UnixListener;
 
-use crate::domain::{ByteSize, Exit, Mode, Resources, TenantId, Usage};
+use crate::domain::{ByteSize, Contact, Exit, Mode, Resources, TenantId, Usage};
 
 mod capabilities;
+pub mod egress;
 pub mod helper;
 mod local;
 mod places;
 mod wire;
 
 pub use capabilities::{Capabilities, Feature, FeatureState, Need};
+pub use egress::{Egress, EgressLimits, Outward, Reach};
 pub use local::{LocalExecutor, Settings};
 
 /// Runs attempts of steps, each apart from everything else.
@@ -103,6 +105,8 @@ pub struct Ended {
     pub usage: Usage,
     /// What stands in `$TENANTRY_OUTPUT`.
     pub output: StepOutput,
+    /// What it had to do with hosts, by host. Names that it made up stand there as it wrote them.
+    pub contacts: Vec<Contact>,
     /// What went wrong in the sandbox, for `sandbox_error` and `lost`.
     pub problem: Option<String>,
 }
@@ -136,6 +140,8 @@ pub struct StepSpec {
     pub files: Vec<StepFile>,
     /// The JSON in `$TENANTRY_INPUT`.
     pub input: Vec<u8>,
+    /// The hosts that it may reach, each once and at most [`egress::HOSTS_MAX`]. Without one there is no way out.
+    pub reach: Vec<Reach>,
     /// Secrets delivered as files.
     pub secret_files: Vec<SecretFile>,
     /// What it may use.
@@ -154,6 +160,10 @@ pub fn is_helper(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> boo
 /// The variables that the sandbox sets itself, since they name places inside it.
 pub const PLACE_VARIABLES: [&str; 6] =
     ["PATH", "HOME", "TMPDIR", "TENANTRY_INPUT", "TENANTRY_OUTPUT", "TENANTRY_SOCKET"];
+
+/// The variables that the sandbox sets itself for a step that may reach hosts, for clients that know of proxies.
+pub const PROXY_VARIABLES: [&str; 6] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
 
 /// What a step runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

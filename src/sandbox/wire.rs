@@ -16,12 +16,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Capabilities, LimitsPolicy, Program, StepSpec};
-use crate::domain::{Mode, Tier};
+use crate::domain::{HostPort, Mode, Tier};
 
 /// The longest message; file contents are not among them.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// The most descriptors beside one message.
-const DESCRIPTORS_MAX: usize = 4;
+const DESCRIPTORS_MAX: usize = super::egress::HOSTS_MAX + 2;
 
 /// From the daemon to its helper.
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,7 +92,8 @@ pub(super) enum Report {
 /// On an attempt's own socket, to the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum News {
-    /// From the first process: the walls stand, the script is next. Beside it: the broker's listener.
+    /// From the first process: the walls stand, the script is next. Beside it: the broker's listener and, for a step
+    /// that may reach hosts, the listener of its proxy and one per host.
     Up {
         /// The host's user id of the script.
         host_uid: u32,
@@ -168,6 +169,8 @@ pub(super) struct Manifest {
     pub files: Vec<(String, bool, u64)>,
     /// The length of the input.
     pub input: u64,
+    /// The hosts that it may reach.
+    pub hosts: Vec<HostPort>,
     /// Variable, length.
     pub secret_files: Vec<(String, u64)>,
 }
@@ -254,6 +257,7 @@ pub(super) fn pack(spec: &StepSpec) -> io::Result<OwnedFd> {
             .map(|file| (file.path.clone(), file.mode == Mode::Executable, file.content.len() as u64))
             .collect(),
         input: spec.input.len() as u64,
+        hosts: spec.reach.iter().map(|reach| reach.host.clone()).collect(),
         secret_files: spec
             .secret_files
             .iter()

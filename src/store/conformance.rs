@@ -18,6 +18,7 @@ use crate::run::CancelRequest;
 use pins::{
     a_pin_lets_itself_go_once_and_makes_up_for_no_schedule, a_pin_takes_only_an_applied_commit,
     limits_are_the_lesser_of_the_commit_and_the_applied_state,
+    private_ranges_open_as_the_applied_platform_says,
 };
 
 /// Runs every case on every engine.
@@ -78,6 +79,7 @@ conformance!(
     a_pin_takes_only_an_applied_commit,
     a_pin_lets_itself_go_once_and_makes_up_for_no_schedule,
     limits_are_the_lesser_of_the_commit_and_the_applied_state,
+    private_ranges_open_as_the_applied_platform_says,
     release_lets_go_what_is_held_until_the_next_pass,
     the_platform_and_the_source_are_kept,
     audit_chains_are_whole_and_apart,

@@ -32,7 +32,7 @@ pub use memory::MemoryStore;
 pub use pending::Pending;
 pub use sqlite::SqliteStore;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -41,8 +41,8 @@ use serde_json::Value;
 use crate::authz::{Permit, Standing, action};
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditEntry, AuditRecord, ChangeKeys, CommitId, Disposition,
-    Length, Pause, PinNote, Platform, Removals, RunId, RunPins, SecretName, StatusRow, TenantId, TenantState,
-    Timestamp, VersionId, WorkflowId,
+    HostPort, Length, Pause, PinNote, Platform, Removals, RunId, RunPins, SecretName, StatusRow, TenantId,
+    TenantState, Timestamp, VersionId, WorkflowId,
 };
 
 /// One tenant brought to a revision: everything of it lands in one transaction or nothing does.
@@ -105,6 +105,8 @@ pub struct Lease {
     pub pins: Arc<RunPins>,
     /// The step's input as JSON, expressions rendered.
     pub input: Value,
+    /// Which of its hosts may lie in a private range, by the platform as it is applied.
+    pub private: BTreeSet<HostPort>,
     /// Names the step over attempts and reruns.
     pub idempotency_key: String,
     /// Whether somebody asked for the end already.

@@ -41,6 +41,9 @@ const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKrF0Q4QzVqjSg2J8mmxP0uQ4
 const LINE: bool = true;
 const REFUSED: bool = false;
 
+/// What the example's tenant may reach here.
+const EGRESS: &str = "egress: [b.example:443]";
+
 type Row = (&'static str, bool, Edit);
 
 fn tenant_rows() -> Vec<Row> {
@@ -135,7 +138,7 @@ fn tenant_rows() -> Vec<Row> {
         (
             "tenant WrittenTenant.egress",
             LINE,
-            In(TENANT, owner, owner, "owner: group:acme-owners\negress: [a.example:443]"),
+            In(TENANT, EGRESS, EGRESS, "egress: [a.example:443, b.example:443]"),
         ),
         (
             "tenant WrittenTenant.alerts",
@@ -415,7 +418,7 @@ fn workflow_rows() -> Vec<Row> {
             ),
         ),
         ("workflow WrittenWorkflow.with", LINE, probe("", "with: { a: 1 }\n")),
-        ("workflow WrittenWorkflow.network", REFUSED, probe("", "network: [a.example:443]\n")),
+        ("workflow WrittenWorkflow.network", LINE, probe("", "network: [b.example:443]\n")),
         ("workflow WrittenWorkflow.resources", LINE, probe("", "resources: { memory: 128MiB }\n")),
         (
             "workflow WrittenResources.memory",
@@ -543,7 +546,7 @@ fn workflow_rows() -> Vec<Row> {
         ),
         ("workflow WrittenStep.secrets", LINE, step("secrets: [shop_api_token]")),
         ("workflow WrittenStep.with", LINE, step("with: { a: 1 }")),
-        ("workflow WrittenStep.network", REFUSED, step("network: [a.example:443]")),
+        ("workflow WrittenStep.network", LINE, step("network: [b.example:443]")),
         ("workflow WrittenStep.resources", LINE, step("resources: { memory: 128MiB }")),
         ("workflow WrittenStep.retry", LINE, step("retry: { attempts: 2 }")),
         ("workflow WrittenStep.timeout", LINE, step("timeout: 1m")),
@@ -915,6 +918,8 @@ fn example() -> BTreeMap<String, Entry> {
             files.insert(path, entry(&std::fs::read(&found).unwrap(), mode));
         }
     }
+    let tenant = String::from_utf8(files[TENANT].content.as_ref().unwrap().to_vec()).unwrap();
+    files.insert(TENANT.into(), entry(format!("{tenant}{EGRESS}\n").as_bytes(), Mode::File));
     files.insert("shared/probe/workflow.yaml".into(), entry(b"run: probe.sh\n", Mode::File));
     files.insert("shared/probe/probe.sh".into(), entry(b"#!/bin/sh\n", Mode::Executable));
     files

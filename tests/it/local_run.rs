@@ -580,3 +580,91 @@ fn a_data_directory_is_not_touched() {
     bench.run(&["run", "acme/greet", "--repo", repo.to_str().unwrap()]).ok().says("main | hello");
     assert!(!bench.data().exists());
 }
+
+/// The machine's own network, in a namespace that has nothing but what the test puts there: no way of the product is
+/// bent for it.
+fn in_a_network(desk: &Desk, inside: &str) -> Ran {
+    let tenantry = TENANTRY;
+    let script = format!(
+        "set -e
+         ip link set lo up; ip address add 10.20.30.40/32 dev lo; ip address add 93.184.216.34/32 dev lo
+         mount --bind ../names /etc/hosts
+         for at in 10.20.30.40:8080 93.184.216.34:80 127.0.0.1:8081; do
+             python3 -m http.server ${{at#*:}} --bind ${{at%:*}} --directory ../served >/dev/null 2>&1 &
+             started=\"$started $!\"
+         done
+         trap 'kill $started' EXIT
+         for at in 10.20.30.40:8080 93.184.216.34:80 127.0.0.1:8081; do
+             n=0; until curl -s -o /dev/null http://$at/; do n=$((n + 1)); test $n -lt 100; sleep 0.1; done
+         done
+         {tenantry} run acme/try --repo . {inside}"
+    );
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--net", "--mount", "bash", "-c", &script]).current_dir(desk.path("repo")).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("HOME", desk.path("home")).env("TMPDIR", desk.path("tmp"));
+    Ran::of(command.stdin(Stdio::null()).output().unwrap())
+}
+
+/// The whole way from the files to the wire, in the network of the machine: what the tenant declares and the platform
+/// opens is reached, and nothing else is.
+#[test]
+fn a_step_reaches_what_its_files_declare() {
+    for tool in ["ip", "curl", "unshare"] {
+        if !std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|place| place.join(tool).exists()) {
+            return println!("missing: {tool}");
+        }
+    }
+    if !can_sandbox() {
+        return;
+    }
+    let hosts =
+        "network: [\"db.acme.example:8080\", \"api.example:80\", \"me.example:8081\", \"old.example:8080\"]";
+    let desk = Desk::with(&format!(
+        "shell: bash\nscript: |\n  for url in http://db.acme.example:8080/a http://api.example/a http://me.example:8081/a http://old.example:8080/a http://other.example/a; do\n    \
+         echo \"$url $(curl -sS --max-time 9 $url 2>&1 | tail -n1)\"\n  done\n  test \"$INPUT_END\" = good\n\
+         inputs: {{ end: {{ default: good }} }}\n{hosts}\n"
+    ));
+    let egress = hosts.replace("network", "egress");
+    desk.write("tenants/acme/tenant.yaml", &format!("owner: bob\n{egress}\n"));
+    let settings = fs::read_to_string(desk.path("repo/tenantry.toml")).unwrap();
+    let opened = "[network]\nprivate = [{ tenant = \"acme\", host = \"db.acme.example\", port = 8080 }, { tenant = \"acme\", host = \"me.example\", port = 8081 }]\n";
+    desk.write("tenantry.toml", &format!("{settings}{opened}"));
+    fs::create_dir(desk.path("served")).unwrap();
+    fs::write(desk.path("served/a"), "it answers\n").unwrap();
+    let names = "127.0.0.1 localhost me.example\n10.20.30.40 db.acme.example old.example\n93.184.216.34 api.example other.example\n";
+    fs::write(desk.path("names"), names).unwrap();
+
+    let ran = in_a_network(&desk, "");
+    if ran.err.contains("Operation not permitted") {
+        return println!("missing: a network namespace ({})", ran.err);
+    }
+    let closed = "denied: its address is in a private range that `[network] private` does not open";
+    ran.ends(
+        0,
+        &[
+            "http://db.acme.example:8080/a it answers",
+            "http://api.example/a it answers",
+            "http://me.example:8081/a tenantry: `me.example:8081`: denied: its address is the machine itself",
+            &format!("http://old.example:8080/a tenantry: `old.example:8080`: {closed}"),
+            "http://other.example/a tenantry: `other.example:80` is not among the hosts that this step may reach",
+            "HOST",
+            "RECEIVED BYTES",
+            "[other.example:80: not among the hosts that the step may reach]",
+        ],
+    );
+    let ran = in_a_network(&desk, "--format json --input end=bad").ends(1, &[]);
+    let document: Value = serde_json::from_str(&ran.out).unwrap();
+    let contacts = &document["run"]["steps"][0]["record"]["contacts"];
+    let of = |host: &str| {
+        let found = contacts.as_array().unwrap().iter().find(|one| one["host"] == host);
+        found.unwrap_or_else(|| panic!("{host}: {document:#}"))
+    };
+    assert_eq!(of("db.acme.example:8080")["connected"], 1);
+    assert_eq!(of("me.example:8081")["denied"]["loopback"], 1);
+    assert_eq!(of("old.example:8080")["denied"]["private"], 1);
+    assert_eq!(of("other.example:80")["denied"]["undeclared"], 1);
+}

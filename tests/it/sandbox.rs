@@ -2,5 +2,7 @@
 
 mod attacks;
 mod crash;
+mod egress;
+mod egress_attacks;
 mod harness;
 mod life;

@@ -31,6 +31,10 @@ fn page() -> String {
 
 fn bench() -> Workbench {
     let bench = Workbench::with_acme();
+    bench.write(
+        "tenants/acme/tenant.yaml",
+        "owner: olga\negress: [api.stripe.com:443, db.acme.example:5432]\n",
+    );
     bench.write("tenants/acme/scripts/pull.sh", "#!/bin/sh\necho pulled\n");
     bench.write("tenants/acme/scripts/load.sh", "#!/bin/sh\necho loaded\n");
     bench.write("tenants/acme/scripts/tell.sh", "#!/bin/sh\necho somebody is told\n");

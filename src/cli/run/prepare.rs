@@ -10,8 +10,8 @@ use crate::app::{self, LocalAsk};
 use crate::desired::written::nearest;
 use crate::desired::{self, report};
 use crate::domain::{
-    Actor, ChangeKeys, CommitId, DesiredState, Diagnostic, Listing, RunId, RunPins, SecretName, Severity,
-    TenantState, Trigger, TriggerKind, Workflow, WorkflowId, digest_of,
+    Actor, ChangeKeys, CommitId, DesiredState, Diagnostic, Listing, Platform, RunId, RunPins, SecretName,
+    Severity, TenantState, Trigger, TriggerKind, Workflow, WorkflowId, digest_of,
 };
 use crate::record::redactable;
 use crate::run::{self, Ask, GivenOutputs};
@@ -70,7 +70,7 @@ pub(super) fn prepare(args: &RunArgs) -> Result<Prepared, Ending> {
     }
     let snapshot = repository.work_tree().map_err(Ending::could_not)?;
     let listing = snapshot.listing().map_err(Ending::could_not)?;
-    let DesiredState { tenant, revision, keys, mut state } = read(args, &snapshot, &listing)?;
+    let (DesiredState { tenant, revision, keys, mut state }, platform) = read(args, &snapshot, &listing)?;
     let id = workflow_of(&state, &args.workflow.workflow)?.id.clone();
     lift_pauses(&mut state, &id);
     let (pins, given) = pins(args, &state, &keys, &revision.commit, &id)?;
@@ -82,6 +82,7 @@ pub(super) fn prepare(args: &RunArgs) -> Result<Prepared, Ending> {
         state,
         keys,
         commit: revision.commit,
+        platform,
         pins,
         contents: Arc::new(Mutex::new(snapshot)),
         vault: Arc::new(at_hand),
@@ -91,7 +92,7 @@ pub(super) fn prepare(args: &RunArgs) -> Result<Prepared, Ending> {
 }
 
 /// Reads platform and tenant by the rules of `validate` and shows what they find; another tenant's files are not opened.
-fn read(args: &RunArgs, snapshot: &Snapshot, listing: &Listing) -> Result<DesiredState, Ending> {
+fn read(args: &RunArgs, snapshot: &Snapshot, listing: &Listing) -> Result<(DesiredState, Platform), Ending> {
     let tenant = &args.workflow.tenant;
     if listing.settings.is_none() && listing.tenants.is_empty() && listing.platform.is_none() {
         return Err(Ending::CouldNot(
@@ -128,7 +129,7 @@ fn read(args: &RunArgs, snapshot: &Snapshot, listing: &Listing) -> Result<Desire
             "note: {elsewhere} warning{s} beside this workflow: `tenantry validate --tenant {tenant}` shows them"
         );
     }
-    desired.ok_or_else(|| {
+    desired.zip(platform).ok_or_else(|| {
         let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
         let s = if errors == 1 { "" } else { "s" };
         anstream::eprintln!("not started: {errors} error{s} in the files of `{tenant}` or of the platform");

@@ -137,6 +137,9 @@ impl Show {
         }
         page::line("");
         page::line(&looking::steps(&run));
+        if let Some(table) = looking::hosts(&run) {
+            page::line(&format!("\n{table}"));
+        }
         if !record.secrets_used.is_empty() {
             let prefix = format!("tenants/{}/", record.tenant);
             let used: Vec<&str> = record

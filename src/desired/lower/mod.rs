@@ -5,6 +5,7 @@ mod clock;
 mod content;
 mod expressions;
 mod file;
+mod hosts;
 mod names;
 mod order;
 mod place;

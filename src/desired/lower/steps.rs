@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::expressions::{KnownStep, Sight};
 use super::file::Found;
+use super::hosts;
 use super::order;
 use super::reach::Starts;
 use super::scripts;
@@ -14,8 +15,8 @@ use crate::desired::written::{
     nearest,
 };
 use crate::domain::{
-    ByteSize, Delivery, FieldName, ForEach, HostPort, Input, Length, Resources, Retry, Safety, ScriptFile,
-    SecretPurpose, SecretUse, Span, Spanned, Step, StepId, Waits, Work,
+    ByteSize, Delivery, FieldName, ForEach, HOSTS_MAX, HostPort, Input, Length, Resources, Retry, Safety,
+    ScriptFile, SecretPurpose, SecretUse, Span, Spanned, Step, StepId, Waits, Work,
 };
 use crate::expression::{Kind, Root};
 
@@ -425,7 +426,7 @@ impl Body<'_> {
 
     fn network(&self, written: Spanned<Vec<Spanned<HostPort>>>, found: &mut Found) -> Vec<HostPort> {
         let path = self.scene.path;
-        for host in &written.value {
+        for host in written.value.iter().filter(|host| host.value.is_name()) {
             if let Some(settings) =
                 self.scene.settings.filter(|settings| !settings.egress.contains(&host.value))
             {
@@ -439,11 +440,11 @@ impl Body<'_> {
                 found.push(rules::EGRESS_ABOVE_TENANT.at(path, Some(host.span), message).help(help));
             }
         }
-        if !written.value.is_empty() {
-            let finding = rules::NOT_SUPPORTED.at(path, Some(written.span), "steps have no network yet");
-            found.push(finding.help("remove `network`: the sandbox of this version reaches no host"));
+        if written.value.len() > HOSTS_MAX {
+            let message = format!("a step reaches at most {HOSTS_MAX} hosts");
+            found.push(rules::BAD_VALUE.at(path, Some(written.span), message).help("split the step"));
         }
-        written.value.into_iter().map(|host| host.value).collect()
+        hosts::lower(path, written.value, found)
     }
 
     fn retry(&self, written: Option<Spanned<WrittenRetry>>, found: &mut Found) -> Retry {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::file::Found;
-use super::{Tenancy, platform, routes};
+use super::{Tenancy, hosts, platform, routes};
 use crate::desired::rules;
 use crate::desired::written::{WrittenLimits, WrittenPause, WrittenRetention, WrittenTenant};
 use crate::domain::{
@@ -74,7 +74,7 @@ pub(super) fn lower(
         retention: lower_retention(path, retention, &platform.settings.retention, found),
         egress: written
             .egress
-            .map(|list| list.value.into_iter().map(|host| host.value).collect())
+            .map(|list| hosts::lower(path, list.value, found).into_iter().collect())
             .unwrap_or_default(),
         alert_routes: alerts
             .and_then(|alerts| alerts.routes)

@@ -82,7 +82,7 @@ family! {
         what: "A step asks for a host that the tenant's `egress` does not list."
         why: "`egress` in tenant.yaml is the most that any of its workflows may reach."
         wrong: "run: scripts/pull.py\nnetwork: [api.strpe.com:443] # tenant.yaml: egress: [api.stripe.com:443]"
-        right: "# tenants/acme/tenant.yaml\nowner: group:acme-owners\negress: [api.stripe.com:443]\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py"
+        right: "# tenants/acme/tenant.yaml\nowner: group:acme-owners\negress: [api.stripe.com:443]\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py\nnetwork: [api.stripe.com:443]"
     COMMAND_LINE_IN_RUN = "W217" "command-line-in-run" Error
         what: "`run` holds a command line."
         why: "`run` names one script of the repository; its arguments stand in `args`, and a line of shell is a `script`."

@@ -20,7 +20,7 @@ use super::super::wire::{self, MainEnd, Manifest, News, Signal};
 use super::rootfs::{Broken, Stage, find_program};
 use super::spare::{self, Given};
 use super::walls::{self, Raised};
-use super::{Host, probe, sys};
+use super::{Host, probe, sys, ways};
 use crate::domain::Tier;
 
 /// How a process of ours ends when it could not do its work.
@@ -96,7 +96,9 @@ fn run(
 ) -> Result<(MainEnd, Option<OwnedFd>), Broken> {
     let signals = signal_file(host.tier).stage("signals")?;
     let host_uid = host.ids.uid_of(&given.attempt.tenant, host.tier);
-    wire::send(control, &News::Up { host_uid }, &[raised.listener.as_fd()]).stage("the daemon")?;
+    let listeners: Vec<BorrowedFd<'_>> =
+        [raised.listener.as_fd()].into_iter().chain(raised.ways.iter().map(AsFd::as_fd)).collect();
+    wire::send(control, &News::Up { host_uid }, &listeners).stage("the daemon")?;
     let started = Instant::now();
     let main = match sys::fork(0, None).stage("starting the script")? {
         sys::Side::Child => {
@@ -295,7 +297,7 @@ fn become_script(host: &Host, given: &Given, places: &Places, manifest: &Manifes
         Err(refused) => return refused,
     };
     arguments.extend(manifest.args.iter().cloned());
-    let environment = environment(places, manifest, search);
+    let environment = environment(host.tier, places, manifest, search);
     let error = execute(&program, &arguments, &environment);
     if error.raw_os_error() == Some(libc::ENOEXEC) {
         // A text without a first line that names its reader is the shell's, as in every shell.
@@ -356,7 +358,7 @@ fn first_line(head: &[u8]) -> Option<(String, Option<String>)> {
         .then(|| (interpreter.to_owned(), (!option.is_empty()).then(|| option.to_owned())))
 }
 
-fn environment(places: &Places, manifest: &Manifest, search: &str) -> Vec<(String, String)> {
+fn environment(tier: Tier, places: &Places, manifest: &Manifest, search: &str) -> Vec<(String, String)> {
     let place = |path: PathBuf| path.display().to_string();
     let mut all: std::collections::BTreeMap<String, String> = manifest.environment.iter().cloned().collect();
     for (variable, _) in &manifest.secret_files {
@@ -370,6 +372,9 @@ fn environment(places: &Places, manifest: &Manifest, search: &str) -> Vec<(Strin
         ("TENANTRY_OUTPUT".to_owned(), place(places.output())),
         ("TENANTRY_SOCKET".to_owned(), place(places.socket())),
     ]);
+    if tier == Tier::Sandbox && !manifest.hosts.is_empty() {
+        all.extend(ways::variables());
+    }
     all.into_iter().collect()
 }
 

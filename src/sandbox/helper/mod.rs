@@ -16,6 +16,7 @@ mod spare;
 mod sys;
 mod undertaker;
 mod walls;
+mod ways;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;

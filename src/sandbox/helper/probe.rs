@@ -216,6 +216,7 @@ fn spec_of_trial() -> Result<StepSpec, (String, String)> {
         environment: std::collections::BTreeMap::new(),
         files: Vec::new(),
         input: Vec::new(),
+        reach: Vec::new(),
         secret_files: Vec::new(),
         limits: super::super::Limits::default(),
     })

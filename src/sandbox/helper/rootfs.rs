@@ -22,6 +22,7 @@ use rustix::mount::{
 
 use super::super::places::SEARCH_PATH;
 use super::sys;
+use super::ways::HOSTS;
 
 /// Mount attributes of everything that steps only read.
 pub(super) const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
@@ -252,7 +253,7 @@ fn host_copies() -> Vec<(PathBuf, Vec<u8>)> {
              nobody:x:65534:65534:nobody:/:/bin/false\n",
         ),
         ("/etc/group", "root:x:0:\nstep:x:1000:\nnogroup:x:65534:\n"),
-        ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+        ("/etc/hosts", HOSTS),
         ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
         ("/etc/host.conf", "multi on\n"),
     ];

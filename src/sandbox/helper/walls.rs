@@ -17,7 +17,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::super::places::{Places, STEP_ID};
 use super::super::wire::{Attempt, Manifest};
 use super::rootfs::{Broken, GIVEN, NEW, SCRATCH, Stage, TEMPLATE};
-use super::{Host, sys};
+use super::{Host, sys, ways};
 
 /// Files of a new `/proc` that tell about the machine or were never meant for a step.
 const MASKED: [&str; 9] =
@@ -32,6 +32,8 @@ pub(super) struct Raised {
     pub(super) places: Places,
     /// Listens at the broker's socket.
     pub(super) listener: UnixListener,
+    /// Listen where a step that may reach hosts connects: its proxy's first, then one per host.
+    pub(super) ways: Vec<OwnedFd>,
     /// The directory of the output, opened before the step could change what stands there.
     pub(super) output: OwnedFd,
     /// How much of Landlock holds.
@@ -101,6 +103,12 @@ pub(super) fn raise(
     bind(&Path::new(SCRATCH).join("output"), &new.output_directory(), libc::MOUNT_ATTR_NOEXEC)
         .stage("mount namespace")?;
 
+    let ways = if manifest.hosts.is_empty() {
+        Vec::new()
+    } else {
+        lay_ways(manifest).stage("network of the step")?
+    };
+
     std::env::set_current_dir(NEW).stage("pivot_root")?;
     rustix::process::pivot_root(".", ".").stage("pivot_root")?;
     unmount(".", UnmountFlags::DETACH).stage("pivot_root")?;
@@ -112,7 +120,7 @@ pub(super) fn raise(
     let landlock = restrict_files(&places).unwrap_or(false);
     rustix::thread::set_no_new_privs(true).stage("no-new-privileges")?;
     host.filters.apply().map_err(io::Error::other).stage("seccomp")?;
-    Ok(Raised { places, listener, output, landlock })
+    Ok(Raised { places, listener, ways, output, landlock })
 }
 
 /// Lays out the directories of the tier `unsafe-none`, which has no walls.
@@ -131,7 +139,16 @@ pub(super) fn lay_out(
     let own = rustix::process::geteuid().as_raw();
     let listener = give(&places, manifest, parcel, contents, own, false).stage("files of the step")?;
     let output = open_output_directory(&places).stage("files of the step")?;
-    Ok(Raised { places, listener, output, landlock: false })
+    Ok(Raised { places, listener, ways: Vec::new(), output, landlock: false })
+}
+
+/// Opens the ways out and gives the hosts their names.
+fn lay_ways(manifest: &Manifest) -> io::Result<Vec<OwnedFd>> {
+    let names = Path::new(GIVEN).join("hosts");
+    std::fs::write(&names, ways::names(&manifest.hosts))?;
+    set_mode(&names, 0o444)?;
+    bind(&names, &Path::new(NEW).join("etc/hosts"), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC)?;
+    ways::open(&manifest.hosts)
 }
 
 /// Becomes a user and a group of one number, with no group beside.

@@ -1,6 +1,7 @@
 //! Pins, and what a step may reach when its commit and the applied state differ.
 
 use super::*;
+use crate::domain::{HostPort, PrivateHost};
 
 fn pin_to(to: &str) -> Option<PinRequest> {
     Some(PinRequest { to: to.to_owned(), reason: "worse since".to_owned(), until: at(900) })
@@ -131,4 +132,34 @@ pub(super) async fn limits_are_the_lesser_of_the_commit_and_the_applied_state(st
     apply(&store, "acme", 2, state(&[workflow("w", &["main"])])).await;
     let step = claim(&store, 1, at(4)).await.remove(0).pins.workflow.steps[0].clone();
     assert_eq!((step.resources.memory, step.network), (crate::domain::ByteSize::from_mib(512), vec![]));
+}
+
+pub(super) async fn private_ranges_open_as_the_applied_platform_says(store: Tested) {
+    let host = |text: &str| -> HostPort { text.parse().unwrap() };
+    let mut flow = workflow("w", &["main"]);
+    flow.steps[0].network = vec![host("db.example:5432"), host("db.example:22")];
+    apply(&store, "acme", 1, state(std::slice::from_ref(&flow))).await;
+    let opening =
+        |tenant: &str, name: &str, port| PrivateHost { tenant: tenant.into(), host: name.into(), port };
+    let all = [
+        opening("acme", "db.example", 5432),
+        opening("acme", "other.example", 22),
+        opening("globex", "db.example", 22),
+    ];
+    // Nothing is open before the platform is applied, and nothing once it takes its word back.
+    let steps: [(&[PrivateHost], Vec<HostPort>); 4] =
+        [(&[], vec![]), (&all, vec![host("db.example:5432")]), (&all[1..], vec![]), (&[], vec![])];
+    for (number, (private, want)) in (1..).zip(steps) {
+        if number > 1 {
+            let mut platform = platform();
+            platform.settings.private = private.to_vec();
+            let applied = AppliedPlatform { commit: commit(1), keys: ChangeKeys::default(), platform };
+            let row = StatusRow { tenant: None, ..status(&tenant_id("acme"), Status::Applied, 1) };
+            store.apply_platform(&applied, &row, &[]).await.unwrap();
+        }
+        start(&store, &flow, number, at(1)).await;
+        let lease = claim(&store, 1, at(1)).await.remove(0);
+        assert_eq!(lease.private.iter().cloned().collect::<Vec<_>>(), want, "{number}");
+        complete(&store, &lease, Outcome::Success, at(2)).await;
+    }
 }

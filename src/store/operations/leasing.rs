@@ -1,15 +1,17 @@
 //! Attempts given to workers, for a time, and taken back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::audit_in;
 use super::running::{Move, attempt_id, drive, drive_with, served};
 use crate::authz::{Permit, Standing, action};
-use crate::domain::{Actor, ActualState, AttemptId, AuditEntry, RunPins, TenantId, Timestamp};
+use crate::domain::{
+    Actor, ActualState, AttemptId, AuditEntry, HostPort, RunPins, Step, TenantId, Timestamp,
+};
 use crate::run::{self, RunEvent};
 use crate::store::rows::{Document, Eligible, Found, Job, Place, Rows, RunKey, Scope, Turn};
-use crate::store::{LEASE, Lease, Renewal, Report, StoreError, tenant};
+use crate::store::{AppliedPlatform, LEASE, Lease, Renewal, Report, StoreError, tenant};
 
 /// What one lease costs a tenant in virtual time.
 const TURN_COST: u64 = 1_000;
@@ -115,12 +117,18 @@ async fn lent(
     let pins = within_reach(rows.pins(&run.key).await?, place, actual);
     let Some(item) = run.state.item(&place.step, place.item) else { return Ok(None) };
     let Some(until) = item.lease_until else { return Ok(None) };
-    let fan_out = pins.workflow.step(&place.step).is_some_and(|step| step.for_each.is_some());
+    let step = pins.workflow.step(&place.step);
+    let fan_out = step.is_some_and(|step| step.for_each.is_some());
+    let private = match step {
+        Some(step) => opened(rows, &run.key.scope.tenant, step).await?,
+        None => BTreeSet::new(),
+    };
     let attempt = AttemptId { item: fan_out.then_some(place.item), ..attempt_id(run, place, item.attempt) };
     Ok(Some(Lease {
         attempt,
         permit: Permit::for_lease(worker, &Standing::of(actual), until),
         until,
+        private,
         input: item.input.clone(),
         idempotency_key: run::idempotency_key(&pins, &place.step, &item.key),
         cancel: item.stopping_since.is_some(),
@@ -140,6 +148,22 @@ fn within_reach(pins: Arc<RunPins>, place: &Place, actual: &ActualState) -> Arc<
         *step = narrowed;
     }
     Arc::new(pins)
+}
+
+/// The hosts of a step that the platform, as it is applied, lets its tenant reach in private ranges.
+async fn opened(rows: &mut dyn Rows, tenant: &TenantId, step: &Step) -> Found<BTreeSet<HostPort>> {
+    if step.network.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let platform: Option<AppliedPlatform> = super::reconciling::document(rows, Document::Platform).await?;
+    let Some(platform) = platform else { return Ok(BTreeSet::new()) };
+    let openings = &platform.platform.settings.private;
+    let is_open = |host: &&HostPort| {
+        openings
+            .iter()
+            .any(|one| one.tenant == tenant.as_str() && one.host == host.host && one.port == host.port)
+    };
+    Ok(step.network.iter().filter(is_open).cloned().collect())
 }
 
 fn place_of(attempt: &AttemptId) -> Place {

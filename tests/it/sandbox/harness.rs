@@ -46,6 +46,7 @@ pub fn spec(script: &str) -> StepSpec {
         environment: BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]),
         files: vec![file("scripts/hello.sh", Mode::Executable, "#!/bin/sh\necho hello \"$@\"\n")],
         input: b"{\"day\":1}".to_vec(),
+        reach: Vec::new(),
         secret_files: Vec::new(),
         limits: Limits { timeout: Duration::from_secs(60), ..Limits::default() },
     }
