@@ -8,8 +8,12 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::{Ports, Problem};
-use crate::authz::{Action, Denied, Facts, Permit, PlatformAction, Refusal, action, decide, decide_platform};
-use crate::domain::{Actor, ActualState, AuditEntry, Length, Platform, RunId, TenantId, Timestamp, UserId};
+use crate::authz::{
+    Action, Denied, Facts, Permit, PlatformAction, Refusal, action, decide, decide_platform, decide_step,
+};
+use crate::domain::{
+    Actor, ActualState, Approver, AuditEntry, Length, Platform, RunId, StepId, TenantId, Timestamp, UserId,
+};
 use crate::login::{Caller, identify};
 use crate::store::AppliedPlatform;
 
@@ -152,6 +156,29 @@ impl Session {
     /// Decides `A` over a state that was just read; says nothing to the audit.
     pub(super) fn decide<A: Action>(&self, actual: &ActualState) -> Result<Permit<A>, Refusal> {
         decide::<A>(&self.caller.actor, &Facts::of(actual, self.platform()), self.now)
+    }
+
+    /// Decides whether this caller may answer an approval; a denial is audited.
+    pub(super) async fn decide_step(
+        &self,
+        actual: &ActualState,
+        from: &[Approver],
+        run: &RunId,
+        step: &StepId,
+    ) -> Result<Permit<action::ApproveStep>, Problem> {
+        match decide_step(&self.caller.actor, &Facts::of(actual, self.platform()), from, self.now) {
+            Ok(permit) => Ok(permit),
+            Err(refusal) => {
+                self.denied(Some(&actual.tenant), &format!("step:{run}/{step}"), &refusal).await?;
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// Whether a person could answer an approval now.
+    pub(super) fn could_answer(&self, person: &UserId, actual: &ActualState, from: &[Approver]) -> bool {
+        let actor = Actor::User(person.clone());
+        decide_step(&actor, &Facts::of(actual, self.platform()), from, self.now).is_ok()
     }
 
     /// Decides about the health of a tenant out of many, without its grants where they do not matter.

@@ -6,7 +6,7 @@ use crate::authz::Permit;
 use crate::authz::action;
 use crate::domain::{
     ActualState, AppliedCommit, AuditRecord, Condition, ConditionKind, InForce, Pause, PinNote, RunPins,
-    Secret, SecretName, StatusRow, TenantId, Timestamp, VersionState,
+    Secret, SecretName, StatusRow, StepId, TenantId, Timestamp, VersionState,
 };
 use crate::record::RunRecord;
 use crate::run::Kept;
@@ -200,6 +200,21 @@ pub(super) fn runs(runs: &[RunRecord], limit: u32) -> Value {
 /// `tenantry.run/1`.
 pub(super) fn run(run: &RunRecord) -> Value {
     json!({ "schema": "tenantry.run/1", "run": run })
+}
+
+/// `tenantry.decided/1`: what an answer to an approval came to.
+pub(super) fn decided(run: &RunRecord, step: &StepId, done: &str, new: bool) -> Value {
+    let known = run.steps.iter().find(|known| known.id == *step);
+    json!({
+        "schema": "tenantry.decided/1",
+        "done": done,
+        "known": !new,
+        "run": run.id,
+        "step": step,
+        "state": known.map(|step| step.state),
+        "outcome": known.and_then(|step| step.outcome),
+        "approval": known.and_then(|step| step.approval.as_ref()),
+    })
 }
 
 /// `tenantry.audit/1`. `next` is the sequence to go on after, `null` on the last page.

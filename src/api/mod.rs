@@ -56,6 +56,8 @@ pub fn router(ports: Ports) -> Router {
         .route("/runs/{run}/logs", get(stream::logs))
         .route("/runs/{run}/rerun", post(steer::rerun))
         .route("/runs/{run}/cancel", post(steer::cancel))
+        .route("/runs/{run}/steps/{step}/approve", post(steer::approve))
+        .route("/runs/{run}/steps/{step}/reject", post(steer::reject))
         .route("/applied", get(read::applied))
         .route("/standing", get(read::standing))
         .route("/workflows", get(read::workflows))

@@ -1,4 +1,4 @@
-//! Doing: start, cancel, pause, pin, suspend, release, revoke, wake.
+//! Doing: start, cancel, approve, pause, pin, suspend, release, revoke, wake.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use super::caller::Session;
 use super::{Problem, documents};
 use crate::authz::{PlatformAction, action};
 use crate::domain::{
-    ActualState, FieldName, InForce, Length, Outcome, Pause, RunId, RunPins, SecretName, Timestamp, Trigger,
-    TriggerKind, WorkflowId,
+    Actor, ActualState, FieldName, InForce, Length, Outcome, Pause, RunId, RunPins, SecretName, StepId,
+    Timestamp, Trigger, TriggerKind, WorkflowId,
 };
-use crate::run::{Again, Ask, CancelRequest, RunState, pin as pin_run, repeat};
+use crate::run::{Again, Ask, CancelRequest, Decision, RunState, Verdict, pin as pin_run, repeat};
 use crate::store::{PinRequest, Started};
 
 type Answer = Result<Json<Value>, Problem>;
@@ -148,6 +148,7 @@ fn ask<'a>(
         state: &code.state,
         revoked: &actual.revoked,
         commit: code.commit,
+        authors: code.authors,
         tree,
         generation: actual.generation,
         workflow,
@@ -280,6 +281,81 @@ pub(super) async fn cancel(
     entry.run = Some(run.clone());
     session.ports().store.cancel(&permit, &run, request, entry).await?;
     done("cancelled")
+}
+
+/// An answer to an approval.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnswerBody {
+    /// The digest of what was shown, as the run's record has it.
+    shown: Option<String>,
+    reason: Option<String>,
+}
+
+/// Agrees to what a step asks.
+pub(super) async fn approve(
+    session: Session,
+    Path((tenant, run, step)): Path<(String, String, String)>,
+    body: String,
+) -> Answer {
+    decide_step(session, (tenant, run, step), Verdict::Approve, &body).await
+}
+
+/// Says no to what a step asks: it ends, and all that waits for it is skipped.
+pub(super) async fn reject(
+    session: Session,
+    Path((tenant, run, step)): Path<(String, String, String)>,
+    body: String,
+) -> Answer {
+    decide_step(session, (tenant, run, step), Verdict::Reject, &body).await
+}
+
+async fn decide_step(
+    session: Session,
+    (tenant, run, step): (String, String, String),
+    verdict: Verdict,
+    body: &str,
+) -> Answer {
+    let (view, actual) = session.permit::<action::View>(&tenant).await?;
+    let body: AnswerBody = read(body)?;
+    let run = run_of(&run)?;
+    let store = &session.ports().store;
+    let no_such = || {
+        Problem::not_found(format!("run `{}` has no step `{step}` that asks for an approval", run.short()))
+    };
+    let step: StepId = step.parse().map_err(|_| no_such())?;
+    let asked = store.asked(&view, &run, &step).await?.ok_or_else(no_such)?;
+    let permit = session.decide_step(&actual, &asked.from, &run, &step).await?;
+    let shown = body.shown.ok_or_else(|| {
+        Problem::malformed("`shown` is required: the digest that the run's record has for this step")
+    })?;
+    let why = match (verdict, body.reason.as_deref()) {
+        (Verdict::Approve, None) => None,
+        (_, text) => Some(reason(text)?),
+    };
+    let Actor::User(by) = session.caller.actor.clone() else { return Err(no_such()) };
+    // Whoever agreed and may not any more agrees no more: a right counts at the moment it decides.
+    let lapsed = asked.given.into_iter().filter(|person| !session.could_answer(person, &actual, &asked.from));
+    let decision = Decision {
+        step: step.clone(),
+        by,
+        verdict,
+        shown: shown.clone(),
+        reason: why.clone(),
+        lapsed: lapsed.collect(),
+    };
+    let (done, action) = match verdict {
+        Verdict::Approve => ("approved", "step.approved"),
+        Verdict::Reject => ("rejected", "step.rejected"),
+    };
+    let said = match &why {
+        Some(why) => format!("{why}; shown {shown}"),
+        None => format!("shown {shown}"),
+    };
+    let entry = session.entry(Some(permit.tenant()), action, format!("step:{run}/{step}"), &said);
+    let new = store.decide_step(&permit, &run, decision, entry).await?;
+    let record = store.run(&view, &run).await?;
+    Ok(Json(documents::decided(&record, &step, done, new)))
 }
 
 /// Pauses a workflow: its runs wait unleased.

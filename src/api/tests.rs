@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use super::{Health, Ports, in_process, loopback, router};
 use crate::authz::{Facts, Permit, Standing, action, decide};
 use crate::domain::{
-    Ceilings, ChangeControlMode, ChangeKeys, Clock, CommitId, FreshIds, Grant, OnRewrite, People, Person,
-    Platform, Removals, Retention, Role, Settings, Status, StatusRow, TenantId, Timestamp, Waits, Workflow,
+    Approver, Ceilings, ChangeControlMode, ChangeKeys, Clock, CommitId, FreshIds, Grant, OnRewrite,
+    OnTimeout, People, Person, Platform, Removals, Retention, Role, Settings, Status, StatusRow, Step,
+    StepApproval, TenantId, Timestamp, Waits, Work, Workflow,
 };
 use crate::login::Trust;
 use crate::run::samples;
@@ -137,28 +138,38 @@ impl House {
     }
 
     async fn apply(&self, tenant: &str, grants: &[(Role, &str)]) {
+        self.apply_at(0, tenant, grants).await;
+    }
+
+    async fn apply_at(&self, generation: u64, tenant: &str, grants: &[(Role, &str)]) {
         let mut state = samples::tenant_state();
         state.grants = grants
             .iter()
             .map(|(role, name)| Grant { role: *role, principal: name.parse().unwrap() })
             .collect();
-        state.workflows = BTreeMap::from([(applied_workflow().id, applied_workflow())]);
+        let workflows = [applied_workflow(), asking_workflow()];
+        state.workflows = workflows.map(|workflow| (workflow.id.clone(), workflow)).into();
         let secret = samples_secret();
         state.secrets = BTreeMap::from([(secret.name.clone(), secret)]);
         let keys = ChangeKeys { tenant: Some("b".repeat(40).parse().unwrap()), ..ChangeKeys::default() };
         let application = Application {
-            expected_generation: 0,
+            expected_generation: generation,
             commit: commit(),
             keys,
             digest: Some(state.digest()),
             next: Some(state),
+            authors: BTreeSet::from(["owen".parse().unwrap()]),
             removals: Removals::default(),
             removals_only: false,
             runs: vec![],
             audit: vec![],
             status: row(Some(tenant)),
         };
-        let permit = Permit::for_reconcile(&Standing::unseen(tenant.parse().unwrap()), NOW);
+        let standing = match self.store.access(&tenant.parse().unwrap()).await.unwrap() {
+            Some(actual) => Standing::of(&actual),
+            None => Standing::unseen(tenant.parse().unwrap()),
+        };
+        let permit = Permit::for_reconcile(&standing, NOW);
         self.store.apply(&permit, &application, NOW).await.unwrap();
     }
 
@@ -235,6 +246,16 @@ fn applied_workflow() -> Workflow {
     samples::workflow(vec![samples::step("main", Waits::Nothing)])
 }
 
+/// Asks two of the operators, developers and owners, and then does something.
+fn asking_workflow() -> Workflow {
+    let from = [Role::Operator, Role::Developer, Role::Owner].map(Approver::Role).to_vec();
+    let timeout = crate::domain::Length::from_secs(3600);
+    let asked = StepApproval { from, count: 2, timeout, on_timeout: OnTimeout::Reject };
+    let agree = Step { work: Work::Approval(asked), ..samples::step("agree", Waits::Nothing) };
+    let last = samples::step("load", Waits::Above(agree.id.clone()));
+    Workflow { id: "asks".parse().unwrap(), concurrency: None, ..samples::workflow(vec![agree, last]) }
+}
+
 fn workflow() -> String {
     applied_workflow().id.to_string()
 }
@@ -242,7 +263,7 @@ fn workflow() -> String {
 /// Every endpoint of a tenant: method, path below the tenant, body, and the answers to olga (operator), dana
 /// (developer), audrey (auditor), owen (owner), pat (platform admin), gregor (of another tenant) and a uid
 /// without a person. `RUN` stands for a run of the tenant, `W` for its workflow.
-const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 25] = [
+const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 27] = [
     //                                                       olga dana audrey owen pat gregor uid
     ("GET", "status", "", [200, 200, 200, 200, 200, 404, 200]),
     ("GET", "runs", "", [200, 200, 200, 200, 403, 404, 200]),
@@ -258,6 +279,9 @@ const ENDPOINTS: [(&str, &str, &str, [u16; 7]); 25] = [
     ("POST", "runs/RUN/rerun", r#"{"failed":true}"#, [409, 403, 403, 403, 403, 404, 403]),
     ("POST", "workflows/W/start", r#"{"dry_run":true}"#, [200, 403, 403, 403, 403, 404, 403]),
     ("POST", "runs/RUN/cancel", "{}", [200, 403, 403, 403, 403, 404, 403]),
+    // Who may look is told that this step asks nobody; whom it does ask stands in a test of its own.
+    ("POST", "runs/RUN/steps/main/approve", r#"{"shown":"x"}"#, [404, 404, 404, 404, 403, 404, 404]),
+    ("POST", "runs/RUN/steps/main/reject", r#"{"reason":"r"}"#, [404, 404, 404, 404, 403, 404, 404]),
     ("POST", "workflows/W/pause", r#"{"reason":"r"}"#, [200, 403, 403, 403, 403, 404, 403]),
     ("POST", "workflows/W/resume", "", [200, 403, 403, 403, 403, 404, 403]),
     ("POST", "suspend", r#"{"reason":"r"}"#, [200, 403, 403, 403, 200, 404, 200]),
@@ -573,4 +597,87 @@ async fn loopback_is_no_authentication() {
     let bare = router(house.ports.clone());
     let (status, _) = answer(bare, Request::get("/api/v1/fleet").body(Body::empty()).unwrap()).await;
     assert_eq!(status, 401);
+}
+
+/// A run of [`asking_workflow`] that asks, started by a uid; gives its path and the digest of what it shows.
+async fn asked_run(house: &House, uid: u32) -> (String, String) {
+    let (status, body) = house.ask(uid, "POST", "/api/v1/tenants/acme/workflows/asks/start", json!({})).await;
+    assert_eq!(status, 201, "{body}");
+    let target = format!("/api/v1/tenants/acme/runs/{}", body["run"].as_str().unwrap());
+    let (_, document) = house.ask(uid, "GET", &target, Value::Null).await;
+    let asked = &document["run"]["steps"][0]["approval"];
+    assert_eq!((&asked["count"], &asked["given"]), (&json!(2), &json!([])), "{document}");
+    (target, asked["shown"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn whoever_a_step_asks_may_answer_and_nobody_else() {
+    for verb in ["approve", "reject"] {
+        // olga is an operator, dana a developer, owen the owner: all asked. audrey audits, pat administers.
+        let wants = [200, 200, 403, 200, 403, 404, 403];
+        for (uid, want) in CALLERS.iter().map(|(uid, _)| *uid).chain([NOBODY]).zip(wants) {
+            let house = House::new().await;
+            let (run, shown) = asked_run(&house, 1).await;
+            let starter_or_author = verb == "approve" && (uid == 1 || uid == 4);
+            let want = if starter_or_author { 409 } else { want };
+            let body = json!({ "shown": shown, "reason": "looked at it" });
+            let (status, answer) = house.ask(uid, "POST", &format!("{run}/steps/agree/{verb}"), body).await;
+            assert_eq!(status, want, "uid {uid} {verb}: {answer}");
+            let audit = house.audit("acme").await;
+            let denied = audit.iter().any(|entry| entry.starts_with("approve-step.denied false"));
+            assert_eq!(denied, status == 403 && uid != 5, "uid {uid}: {audit:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_names_what_was_shown_and_counts_once() {
+    let house = House::new().await;
+    let (run, shown) = asked_run(&house, 1).await;
+    let answer = async |uid: u32, verb: &str, body: Value| {
+        house.ask(uid, "POST", &format!("{run}/steps/agree/{verb}"), body).await
+    };
+    check_refused(answer(2, "approve", json!({})).await, 400, "`shown` is required");
+    check_refused(answer(2, "reject", json!({ "shown": shown })).await, 400, "a reason is required");
+    check_refused(
+        answer(2, "approve", json!({ "shown": "sha256:0" })).await,
+        409,
+        "what you were shown is not",
+    );
+    check_refused(answer(1, "approve", json!({ "shown": shown })).await, 409, "`olga` started this run");
+    check_refused(answer(4, "approve", json!({ "shown": shown })).await, 409, "`owen` wrote the commit");
+    for known in [false, true] {
+        let (status, said) = answer(2, "approve", json!({ "shown": shown, "reason": "fine" })).await;
+        assert_eq!((status, &said["known"], &said["outcome"]), (200, &json!(known), &Value::Null), "{said}");
+        assert_eq!(said["approval"]["given"][0]["by"], "user:dana");
+    }
+    let audit = house.audit("acme").await;
+    let approved: Vec<_> = audit.iter().filter(|entry| entry.starts_with("step.approved")).collect();
+    assert_eq!(approved, [&format!("step.approved true user:dana fine; shown {shown} (uid 2)")]);
+    let other = house
+        .ask(6, "POST", &format!("{run}/steps/agree/approve").replace("acme", "globex"), json!({}))
+        .await;
+    assert_eq!(other.0, 404, "{}", other.1);
+}
+
+#[tokio::test]
+async fn an_agreement_counts_while_its_giver_may_give_it() {
+    let house = House::new().await;
+    let (run, shown) = asked_run(&house, 1).await;
+    let answer = async |uid: u32| {
+        let target = format!("{run}/steps/agree/approve");
+        house.ask(uid, "POST", &target, json!({ "shown": shown })).await
+    };
+    assert_eq!(answer(2).await.0, 200);
+    // dana is no developer any more; audrey becomes one, and gregor operates here too.
+    let roles = [(Role::Operator, "gregor"), (Role::Developer, "audrey"), (Role::Owner, "owen")];
+    house.apply_at(1, "acme", &roles).await;
+    assert_eq!(answer(2).await.0, 404, "nor may she look at it");
+    let (status, said) = answer(3).await;
+    assert_eq!((status, &said["outcome"]), (200, &Value::Null), "one of two: {said}");
+    let (status, said) = answer(6).await;
+    assert_eq!((status, &said["outcome"]), (200, &json!("success")), "{said}");
+    let by: Vec<_> =
+        said["approval"]["given"].as_array().unwrap().iter().map(|one| one["by"].clone()).collect();
+    assert_eq!(by, ["user:audrey", "user:gregor"]);
 }

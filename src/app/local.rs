@@ -5,6 +5,7 @@
 //! a power cut included. The model keeps to the same trait as SQLite, by the same conformance suite and a test that
 //! compares them operation by operation; what it lacks is durability, which nobody asks of this run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use crate::authz::{self, Facts, Permit, Standing, action};
 use crate::broker::Broker;
 use crate::domain::{
     Actor, AttemptId, AuditEntry, ChangeKeys, Clock, CommitId, LimitsKind, Outcome, Platform, Removals,
-    RunId, RunPins, Status, StatusRow, TenantId, TenantState, Tier, Timestamp,
+    RunId, RunPins, Status, StatusRow, TenantId, TenantState, Tier, Timestamp, UserId,
 };
 use crate::execute::{self, LeaseError, Leases, StoreLeases, Worker};
 use crate::record::{AttemptRecord, RunRecord};
-use crate::run::{CancelRequest, GivenOutputs};
+use crate::run::{CancelRequest, Decision, GivenOutputs, Verdict};
 use crate::sandbox::{self, Executor, LimitsPolicy, LocalExecutor};
 use crate::secrets::Vault;
 use crate::source::Contents;
@@ -30,6 +31,8 @@ use crate::store::{
 
 /// The name of the worker in records.
 const WORKER: &str = "work-tree";
+/// Who answers what steps ask, in records.
+const AT_THE_TERMINAL: &str = "at-the-terminal";
 /// How often leases are renewed, which is how soon a running step learns that it is to end.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// The longest that output waits for more before it is shown.
@@ -149,7 +152,7 @@ pub struct LocalAsk {
     pub commit: CommitId,
     /// What binds all tenants, as the work tree says.
     pub platform: Platform,
-    /// The run.
+    /// The run. Each approval that it asks for is given, by one person: its caller has said so.
     pub pins: RunPins,
     /// Where its scripts and sealed secrets are read.
     pub contents: Arc<dyn Contents>,
@@ -207,6 +210,7 @@ async fn begin(store: &MemoryStore, ask: LocalAsk) -> Result<LocalRun, AppError>
         keys,
         digest: Some(state.digest()),
         next: Some(state),
+        authors: BTreeSet::new(),
         removals: Removals::default(),
         removals_only: false,
         runs: vec![pins],
@@ -235,6 +239,9 @@ async fn follow(
         let record = run.record(store, now).await?;
         if record.outcome.is_some() {
             return Ok(record);
+        }
+        if run.answer(store, &record, now).await? {
+            continue;
         }
         let wanted = cancel.borrow_and_update().clone();
         if let Some(reason) = wanted.filter(|_| !cancelled) {
@@ -265,8 +272,46 @@ impl LocalRun {
         Ok(store.run(&permit, &self.id).await?)
     }
 
+    /// Agrees to what steps ask, which whoever began this run has said beforehand; true if one did.
+    async fn answer(
+        &self,
+        store: &MemoryStore,
+        record: &RunRecord,
+        now: Timestamp,
+    ) -> Result<bool, AppError> {
+        let mut open = record.steps.iter().filter(|step| step.outcome.is_none());
+        let Some((step, asked)) = open.find_map(|step| Some((&step.id, step.approval.as_ref()?))) else {
+            return Ok(false);
+        };
+        // INVARIANT: the name is spelled as a person's is.
+        let Ok(person) = AT_THE_TERMINAL.parse::<UserId>() else { return Ok(false) };
+        let permit =
+            Permit::<action::ApproveStep>::for_work_tree(person.clone(), &self.standing(store).await?, now);
+        let reason = Some("--approve".to_owned());
+        let decision = Decision {
+            step: step.clone(),
+            by: person,
+            verdict: Verdict::Approve,
+            shown: asked.shown.clone(),
+            reason,
+            lapsed: BTreeSet::new(),
+        };
+        let entry = AuditEntry {
+            at: now,
+            tenant: Some(self.tenant.clone()),
+            actor: permit.actor().clone(),
+            action: "step.approved".to_owned(),
+            resource: format!("step:{}/{step}", self.id),
+            allowed: true,
+            reason: "--approve".to_owned(),
+            commit: None,
+            run: Some(self.id.clone()),
+        };
+        Ok(store.decide_step(&permit, &self.id, decision, entry).await?)
+    }
+
     async fn cancel(&self, store: &MemoryStore, reason: String, now: Timestamp) -> Result<(), AppError> {
-        let permit = Permit::for_work_tree(self.uid, &self.standing(store).await?, now);
+        let permit = Permit::<action::Cancel>::for_work_tree(self.uid, &self.standing(store).await?, now);
         let by = permit.actor().clone();
         let entry = AuditEntry {
             at: now,

@@ -8,12 +8,12 @@ mod audit;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::authz::{Permit, Standing};
 use crate::domain::{
     Actor, ActualState, Agreement, ChangeKeys, DaemonPart, Disposition, FreshIds, Plan, Removals, RunId,
-    RunPins, Status, StatusRow, TenantState, Timestamp, Trigger, TriggerKind,
+    RunPins, Status, StatusRow, TenantState, Timestamp, Trigger, TriggerKind, UserId,
 };
 use crate::plan;
 use crate::run::{self, Ask};
@@ -55,6 +55,8 @@ pub struct Means<'a> {
     pub now: Timestamp,
     /// Who the commit says wrote it; proves nothing.
     pub author: &'a str,
+    /// The people among those who wrote what comes in, where a step asks for an approval.
+    pub authors: &'a BTreeSet<UserId>,
 }
 
 /// What applying did.
@@ -129,6 +131,7 @@ pub async fn restrict(
         keys: plan.keys.clone(),
         next: rest,
         digest,
+        authors: BTreeSet::new(),
         removals: plan.removals.clone(),
         removals_only: true,
         runs: Vec::new(),
@@ -195,6 +198,7 @@ fn whole(
         keys: plan.keys.clone(),
         next: plan.next.clone(),
         digest: plan.digest.clone(),
+        authors: means.authors.clone(),
         removals: plan::rights_that_end(plan, actual),
         removals_only: false,
         runs,
@@ -239,6 +243,7 @@ fn pinned(
             state: next,
             revoked: &actual.revoked,
             commit: &plan.head.commit,
+            authors: means.authors,
             tree,
             generation,
             workflow: &planned.workflow,

@@ -12,6 +12,8 @@ use crate::domain::{
 use crate::plan::fixture::{blob, desired, fresh as unseen, grant, name, on_commit, state, step, workflow};
 use crate::store::{MemoryStore, RunFilter};
 
+static NOBODY: BTreeSet<UserId> = BTreeSet::new();
+
 /// A store and what applying to it needs.
 struct Bench {
     store: MemoryStore,
@@ -28,7 +30,8 @@ impl Bench {
     }
 
     fn means(&self) -> Means<'_> {
-        Means { store: &self.store, fresh: &self.fresh, now: at(1_000), author: "Dana <dana@acme.example>" }
+        let (author, authors) = ("Dana <dana@acme.example>", &NOBODY);
+        Means { store: &self.store, fresh: &self.fresh, now: at(1_000), author, authors }
     }
 
     async fn actual(&self) -> ActualState {

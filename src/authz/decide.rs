@@ -3,8 +3,8 @@
 use super::action::{Action, ActionKind};
 use super::permit::{PERMIT_LENGTH, Permit, Standing};
 use crate::domain::{
-    Actor, ActualState, ChangeControlMode, DaemonPart, Elevation, Length, Platform, Principal, Role,
-    Timestamp, UserId, Window,
+    Actor, ActualState, Approver, ChangeControlMode, DaemonPart, Elevation, Length, Platform, Principal,
+    Role, Timestamp, UserId, Window,
 };
 
 /// Everything a decision about one tenant rests on, as the store holds it now.
@@ -124,6 +124,68 @@ fn right(actor: &Actor, facts: &Facts<'_>, action: ActionKind, now: Timestamp) -
                 .map(|actual| roles_of(&Principal::Service(service.clone()), actual, facts.platform, now))
                 .unwrap_or_default();
             by_role(held, false, true, action, now)
+        }
+    }
+}
+
+/// Decides whether somebody may answer an approval that a step asks for: a person who now holds one of the roles that
+/// it names, or is named himself and holds any role here. No service, no admin by being admin, no part of the daemon.
+///
+/// The table of design page `access.md` gives `approve-step` to operators; a step names who of a tenant it takes
+/// instead. That nobody agrees to what he wrote or started is the run machine's to check.
+///
+/// # Errors
+/// [`Refusal`]; its reason belongs into the tenant's audit.
+pub fn decide_step(
+    actor: &Actor,
+    facts: &Facts<'_>,
+    from: &[Approver],
+    now: Timestamp,
+) -> Result<Permit<super::action::ApproveStep>, Refusal> {
+    let Actor::User(user) = actor else {
+        // Fixed rights have no part in it, and a service never approves: the table says so for each of them.
+        right(actor, facts, ActionKind::ApproveStep, now)?;
+        return Err(Refusal::new(Denied::Forbidden, ActionKind::ApproveStep, "only a person approves"));
+    };
+    if !facts.standing.is_live() {
+        return Err(Refusal::new(Denied::NotFound, ActionKind::ApproveStep, "the tenant is not live"));
+    }
+    let held =
+        facts.actual.map(|actual| roles_of(&Principal::User(user.clone()), actual, facts.platform, now));
+    let held = held.unwrap_or_default();
+    if held.is_empty() {
+        let admin = facts.platform.is_some_and(|platform| is_admin(platform, user));
+        let denied = if admin { Denied::NoRoleHere } else { Denied::NotFound };
+        return Err(Refusal::new(denied, ActionKind::ApproveStep, "holds no role here"));
+    }
+    let named = |approver: &Approver| match approver {
+        Approver::Role(_) | Approver::Principal(Principal::Service(_)) => false,
+        Approver::Principal(Principal::User(named)) => named == user,
+        Approver::Principal(group @ Principal::Group(id)) => {
+            let then = facts.actual.and_then(|actual| actual.applied.as_ref());
+            let then = then.is_some_and(|applied| applied.state.includes(group, user));
+            let members = facts.platform.and_then(|platform| platform.people.groups.get(id));
+            then && members.is_some_and(|members| members.contains(user))
+        }
+    };
+    let by_name = from.iter().any(named);
+    // By name any role carries it, by role that one: the permit ends with the one that lasts longest.
+    let until = held
+        .iter()
+        .filter(|held| by_name || from.contains(&Approver::Role(held.role)))
+        .map(|held| held.until.unwrap_or(now + PERMIT_LENGTH))
+        .max();
+    match until {
+        Some(until) => Ok(Permit::new(actor.clone(), &facts.standing, until.min(now + PERMIT_LENGTH))),
+        None => {
+            let wanted: Vec<_> = from.iter().map(|approver| format!("`{approver}`")).collect();
+            let hint = format!("this step asks {}", wanted.join(", "));
+            let roles: Vec<_> = held.iter().map(|held| held.role.as_str()).collect();
+            let reason = format!("holds {} here and is not among those asked", roles.join(", "));
+            Err(Refusal {
+                hint: Some(hint),
+                ..Refusal::new(Denied::Forbidden, ActionKind::ApproveStep, reason)
+            })
         }
     }
 }

@@ -80,6 +80,7 @@ fn actual(tenant: &str, grants: &[(Role, &str)]) -> ActualState {
         digest: state.digest(),
         keys: ChangeKeys::default(),
         at: NOW,
+        authors: BTreeSet::new(),
         state,
     };
     ActualState {
@@ -462,4 +463,78 @@ proptest! {
         let permit = decide::<action::Start>(&actor("user:olga"), &Facts::of(&there, Some(&platform)), NOW).unwrap();
         prop_assert_eq!(permit.tenant().as_str(), name);
     }
+}
+
+/// Whom a step asks, and who of the same thirteen may answer it.
+const STEPS: [(&[&str], &str); 11] = [
+    //                           olga dana audrey owen pat nina greta bot local recon sched alert worker
+    (&["operator"], "            y    f    f      f    r   n    y     f   f     f     f     f     n"),
+    (&["developer"], "           f    y    f      f    r   n    f     f   f     f     f     f     n"),
+    (&["auditor", "owner"], "    f    f    y      y    r   n    f     f   f     f     f     f     n"),
+    (&["user:dana"], "           f    y    f      f    r   n    f     f   f     f     f     f     n"),
+    (&["group:ops"], "           f    f    f      f    r   n    y     f   f     f     f     f     n"),
+    (&["group:none"], "          f    f    f      f    r   n    f     f   f     f     f     f     n"),
+    // Who holds no role here may not look at what he would agree to, whoever names him.
+    (&["user:nina"], "           f    f    f      f    r   n    f     f   f     f     f     f     n"),
+    (&["user:pat"], "            f    f    f      f    r   n    f     f   f     f     f     f     n"),
+    // A service never approves.
+    (&["service:bot"], "         f    f    f      f    r   n    f     f   f     f     f     f     n"),
+    (&["operator", "dana"], "    y    y    f      f    r   n    y     f   f     f     f     f     n"),
+    (&[], "                      f    f    f      f    r   n    f     f   f     f     f     f     n"),
+];
+
+#[test]
+fn a_step_is_answered_by_those_it_asks() {
+    let (platform, acme, globex) = (platform(), acme(), actual("globex", &[(Role::Operator, "nina")]));
+    for (from, row) in STEPS {
+        let approver = |text: &&str| match text.parse::<Role>() {
+            Ok(role) => Approver::Role(role),
+            Err(_) => Approver::Principal(text.parse().unwrap()),
+        };
+        let from: Vec<Approver> = from.iter().map(approver).collect();
+        for (name, want) in COLUMNS.iter().zip(row.split_whitespace()) {
+            let may = |facts: &Facts<'_>| decide_step(&actor(name), facts, &from, NOW);
+            let got = match may(&Facts::of(&acme, Some(&platform))) {
+                Ok(permit) => {
+                    assert_eq!((permit.tenant().as_str(), permit.authority()), ("acme", 7));
+                    "y"
+                }
+                Err(refusal) => match refusal.denied {
+                    Denied::Forbidden => "f",
+                    Denied::NotFound => "n",
+                    Denied::NoRoleHere => "r",
+                },
+            };
+            assert_eq!(got, want, "{name} of {from:?}");
+            // In the other tenant nobody of these holds a role but nina, an operator there.
+            let elsewhere = may(&Facts::of(&globex, Some(&platform))).is_ok();
+            let asked = from.contains(&Approver::Role(Role::Operator)) || from == [approver(&"user:nina")];
+            assert_eq!(elsewhere, *name == "user:nina" && asked, "{name} of {from:?} in globex");
+            assert!(may(&Facts::of(&acme, None)).is_err(), "without a platform nobody is a known person");
+        }
+    }
+}
+
+#[test]
+fn an_answer_ends_with_the_role_that_gives_it() {
+    let platform = platform();
+    let mut acme = acme();
+    let until = NOW + Length::from_secs(60);
+    let elevation = Elevation {
+        id: "inc-1".parse().unwrap(),
+        user: "elena".parse().unwrap(),
+        role: Role::Operator,
+        window: Window::Planned { from: NOW, until },
+        reason: "incident".into(),
+    };
+    let state = &mut acme.applied.as_mut().unwrap().state;
+    state.elevations.insert(elevation.id.clone(), elevation);
+    let from = [Approver::Role(Role::Operator)];
+    let at = |now| decide_step(&actor("user:elena"), &Facts::of(&acme, Some(&platform)), &from, now);
+    assert_eq!(at(NOW).unwrap().expires(), until);
+    assert_eq!(at(until).unwrap_err().denied, Denied::NotFound);
+    let mut gone = acme.clone();
+    gone.removed = Some(NOW);
+    let facts = Facts::of(&gone, Some(&platform));
+    assert_eq!(decide_step(&actor("user:olga"), &facts, &from, NOW).unwrap_err().denied, Denied::NotFound);
 }

@@ -5,13 +5,17 @@
 //! reviews and policies decide, which comes behind the same door.
 
 pub mod action;
+mod authors;
 mod decide;
 mod judge;
 mod permit;
 mod signature;
 
 pub use action::{Action, ActionKind};
-pub use decide::{Denied, Facts, HeldRole, PlatformAction, Refusal, decide, decide_platform, roles_of};
+pub use authors::people_named;
+pub use decide::{
+    Denied, Facts, HeldRole, PlatformAction, Refusal, decide, decide_platform, decide_step, roles_of,
+};
 pub use judge::{Unjudged, judge};
 pub use permit::{Expired, Permit, Standing};
 pub use signature::commit_signer;

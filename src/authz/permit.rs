@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use super::action::{self, Action};
 use super::decide::{Denied, Refusal};
-use crate::domain::{Actor, ActualState, DaemonPart, Length, TenantId, Timestamp};
+use crate::domain::{Actor, ActualState, DaemonPart, Length, TenantId, Timestamp, UserId};
 
 /// Proof that `A` was decided for one actor in one tenant. Made by this room only.
 ///
@@ -169,6 +169,14 @@ impl Permit<action::Cancel> {
     #[must_use]
     pub fn for_work_tree(uid: u32, standing: &Standing, now: Timestamp) -> Self {
         Self::new(Actor::Local(uid), standing, now + PERMIT_LENGTH)
+    }
+}
+
+impl Permit<action::ApproveStep> {
+    /// The right of the person at the terminal to answer what the run of a work tree asks, under the same conditions.
+    #[must_use]
+    pub fn for_work_tree(person: UserId, standing: &Standing, now: Timestamp) -> Self {
+        Self::new(Actor::User(person), standing, now + PERMIT_LENGTH)
     }
 }
 

@@ -93,6 +93,7 @@ fn pins(secrets: &[&str]) -> RunPins {
         generation: 1,
         trigger: Trigger { kind: TriggerKind::Manual, key: "k".into(), time: NOW },
         actor: Actor::Daemon(DaemonPart::Schedule),
+        authors: BTreeSet::new(),
         inputs: BTreeMap::new(),
         inputs_digest: String::new(),
         secret_versions: BTreeMap::new(),
@@ -134,6 +135,7 @@ fn applied(secrets: &[&str], index: Vec<Secret>) -> ActualState {
         digest: String::new(),
         keys: ChangeKeys::default(),
         at: NOW,
+        authors: BTreeSet::new(),
         state,
     };
     ActualState { applied: Some(applied), ..ActualState::empty("acme".parse().unwrap()) }

@@ -261,6 +261,26 @@ pub fn human_runs(document: &Value) {
         })
         .collect();
     page::line(&columns(&["RUN", "WORKFLOW", "OUTCOME", "TRIGGER", "COMMIT", "CREATED", "TOOK"], &rows));
+    for run in runs {
+        for step in run["steps"].as_array().into_iter().flatten().filter(|step| is_asking(step)) {
+            let asked = &step["approval"];
+            page::line(&format!(
+                "{}: step {} waits for an approval, {} of {} until {}: `tenantry approve-step {}/{}`",
+                text(run, "id"),
+                text(step, "id"),
+                asked["given"].as_array().map_or(0, Vec::len),
+                asked["count"],
+                text(asked, "until"),
+                text(run, "id"),
+                text(step, "id"),
+            ));
+        }
+    }
+}
+
+/// Whether a step waits for people.
+pub(super) fn is_asking(step: &Value) -> bool {
+    step["approval"].is_object() && step["outcome"].is_null()
 }
 
 /// Names one run, and how to show it.
@@ -345,6 +365,38 @@ fn human_run(run: &Value) {
         page::line("");
         page::line(&table);
     }
+    for step in run["steps"].as_array().into_iter().flatten().filter(|step| step["approval"].is_object()) {
+        page::line(&format!("\napproval {}", text(step, "id")));
+        shown_by(&step["approval"]).iter().for_each(|line| page::line(line));
+    }
+}
+
+/// What an approval asks, shows and was answered, a line each.
+pub(super) fn shown_by(asked: &Value) -> Vec<String> {
+    let from: Vec<_> = asked["from"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let fact = |name: &str, value: &str| format!("  {name:<10} {value}");
+    let mut lines = vec![
+        fact("asks", &format!("{} of {}", asked["count"], from.join(", "))),
+        fact("until", text(asked, "until")),
+        fact("shown", text(asked, "shown")),
+    ];
+    for (step, known) in asked["steps"].as_object().into_iter().flatten() {
+        lines.push(fact("step", &format!("{step} {}", coloured(text(known, "status")))));
+        let outputs = known["outputs"].as_object().into_iter().flatten();
+        lines.extend(outputs.map(|(name, value)| fact("", &shown(&format!("{name} = {value}")))));
+        let items = known["outputs"].as_array().into_iter().flatten().enumerate();
+        lines.extend(items.map(|(item, value)| fact("", &shown(&format!("[{item}] {value}")))));
+    }
+    let said = |answer: &Value| {
+        let reason =
+            answer["reason"].as_str().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
+        format!("{} at {}{reason}", text(answer, "by"), text(answer, "at"))
+    };
+    lines.extend(asked["given"].as_array().into_iter().flatten().map(|given| fact("approved", &said(given))));
+    if asked["rejected"].is_object() {
+        lines.push(fact("rejected", &said(&asked["rejected"])));
+    }
+    lines
 }
 
 /// The attempts of a run as a table.

@@ -84,6 +84,7 @@ With a daemon:
   start       Starts a workflow by hand
   rerun       Runs a run again
   cancel      Asks for the end of a run
+  approve-step Answers a step that asks people before a run goes on
   pause       Lets runs of a tenant or workflow wait for a time
   resume      Ends a pause or a suspension
   suspend     Lets nothing of a tenant start
@@ -164,6 +165,8 @@ enum Command {
     Rerun(steering::RerunArgs),
     /// Asks for the end of a run
     Cancel(steering::CancelArgs),
+    /// Answers a step that asks people before a run goes on
+    ApproveStep(steering::ApproveStepArgs),
     /// Lets runs of a tenant or workflow wait for a time
     Pause(steering::PauseArgs),
     /// Ends a pause or a suspension
@@ -243,6 +246,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Start(args) => asking(steering::start(&args)),
         Command::Rerun(args) => asking(steering::rerun(&args)),
         Command::Cancel(args) => asking(steering::cancel(&args)),
+        Command::ApproveStep(args) => asking(steering::approve_step(&args)),
         Command::Pause(args) => asking(steering::pause(&args)),
         Command::Resume(args) => asking(steering::resume(&args)),
         Command::Suspend(args) => asking(steering::suspend(&args)),

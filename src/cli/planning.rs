@@ -395,6 +395,7 @@ fn applied(desired: DesiredState) -> ActualState {
         digest: desired.state.digest(),
         keys: desired.keys,
         at: now(),
+        authors: BTreeSet::new(),
         state: desired.state,
     };
     ActualState { generation: 1, applied: Some(applied), ..ActualState::empty(desired.tenant) }

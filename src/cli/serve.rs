@@ -328,6 +328,14 @@ fn show(pass: &Pass, runs: &[RunRecord], since: Timestamp, format: Format) {
             run.workflow,
             page::coloured(run.outcome.map_or(run.state.as_str(), Outcome::as_str))
         ));
+        let mut open = run.steps.iter().filter(|step| step.outcome.is_none());
+        if let Some((step, asked)) = open.find_map(|step| Some((&step.id, step.approval.as_ref()?))) {
+            let (id, given) = (&run.id, asked.given.len());
+            page::line(&format!(
+                "    step {step} waits for an approval, {given} of {} until {}: `tenantry approve-step {id}/{step}`",
+                asked.count, asked.until
+            ));
+        }
     }
 }
 

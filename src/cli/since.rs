@@ -172,6 +172,7 @@ fn classes(before: Option<&DesiredState>, after: Option<&DesiredState>) -> BTree
                 digest: before.state.digest(),
                 keys: before.keys.clone(),
                 at: now(),
+                authors: BTreeSet::new(),
                 state: before.state.clone(),
             }),
             ..ActualState::empty(before.tenant.clone())

@@ -1,13 +1,13 @@
-//! `start`, `rerun`, `cancel`, `pause`, `resume`, `suspend`, `pin`, `release`: what needs a daemon and a right.
+//! `start`, `rerun`, `cancel`, `approve-step`, `pause`, `resume`, `suspend`, `pin`, `release`: what needs a daemon and a right.
 
 use serde_json::{Map, Value, json};
 
 use super::door::{Door, ReachArgs};
 use super::naming::{self, TenantOrWorkflow, WorkflowName};
 use super::page::{self, Format, FormatArgs};
-use super::{Ending, now};
+use super::{Ending, looking, now};
 use crate::client::Question;
-use crate::domain::{SecretName, TenantId, VersionId};
+use crate::domain::{SecretName, StepId, TenantId, VersionId};
 
 /// The options of `tenantry start`.
 #[derive(Clone, Debug, clap::Args)]
@@ -199,6 +199,70 @@ pub async fn cancel(args: &CancelArgs) -> Result<(), Ending> {
     let target = format!("/api/v1/tenants/{}/runs/{}/cancel", chosen.tenant, chosen.run);
     door.ask(Question::post(target, json!({ "reason": args.reason }))).await?;
     page::line(&format!("cancelling {}", chosen.run));
+    Ok(())
+}
+
+/// The options of `tenantry approve-step`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ApproveStepArgs {
+    /// The run and its step: a full id, its last 6 or more characters, or TENANT/WORKFLOW for the latest run, then
+    /// `/STEP`
+    #[arg(value_name = "RUN/STEP")]
+    pub step: String,
+    /// Says no: the step ends as rejected, and all that waits for it is skipped
+    #[arg(long, requires = "reason")]
+    pub reject: bool,
+    /// Why; required to reject
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Answers only if this digest is still what is shown, as `tenantry show RUN` prints it
+    #[arg(long, value_name = "DIGEST")]
+    pub shown: Option<String>,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Answers what a step asks people, with what it shows printed before.
+///
+/// # Errors
+/// [`Ending`].
+pub async fn approve_step(args: &ApproveStepArgs) -> Result<(), Ending> {
+    let written =
+        args.step.rsplit_once('/').and_then(|(run, step)| Some((run, step.parse::<StepId>().ok()?)));
+    let (run, step) = written.ok_or_else(|| Ending::Usage(format!("`{}` is not RUN/STEP", args.step)))?;
+    let door = Door::daemon(&args.reach).await?;
+    let chosen = naming::resolve(&door, run, false).await?;
+    let target = format!("/api/v1/tenants/{}/runs/{}", chosen.tenant, chosen.run);
+    let document = door.ask(Question::get(target.clone())).await?;
+    let record =
+        document["run"]["steps"].as_array().into_iter().flatten().find(|one| one["id"] == step.as_str());
+    let asked = record.map(|record| &record["approval"]).filter(|asked| asked.is_object());
+    let Some(asked) = asked else {
+        let message = format!("step `{step}` of {} does not ask for an approval now", chosen.run);
+        return Err(Ending::No(message));
+    };
+    for line in looking::shown_by(asked) {
+        anstream::eprintln!("{line}");
+    }
+    let shown = args.shown.as_deref().unwrap_or_else(|| page::text(asked, "shown"));
+    let verb = if args.reject { "reject" } else { "approve" };
+    let body = json!({ "shown": shown, "reason": args.reason });
+    let document = door.ask(Question::post(format!("{target}/steps/{step}/{verb}"), body)).await?;
+    if args.format.format == Format::Json {
+        page::json(&document);
+        return Ok(());
+    }
+    let asked = &document["approval"];
+    let given = asked["given"].as_array().map_or(0, Vec::len);
+    let known = if document["known"] == true { "already " } else { "" };
+    page::line(&match document["outcome"].as_str() {
+        Some(outcome) => format!("{known}{}: step {step} ended as {outcome}", page::text(&document, "done")),
+        None => {
+            format!("{known}{}: {given} of {} people agree", page::text(&document, "done"), asked["count"])
+        }
+    });
     Ok(())
 }
 

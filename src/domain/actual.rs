@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Actor, ChangeKeys, CommitId, ElevationId, HeldLine, ObjectId, Pause, SecretName, TenantId, TenantState,
-    Timestamp, VersionId, Workflow, WorkflowId,
+    Timestamp, UserId, VersionId, Workflow, WorkflowId,
 };
 
 /// The actual state of one tenant.
@@ -50,6 +50,10 @@ pub struct Applied {
     pub keys: ChangeKeys,
     /// When.
     pub at: Timestamp,
+    /// Who wrote what came in with it, as far as its commits name people of `people.yaml`. Known only where a
+    /// step asks for an approval, since nothing else asks for it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub authors: BTreeSet<UserId>,
     /// What was applied.
     pub state: TenantState,
 }
@@ -59,6 +63,9 @@ pub struct Applied {
 pub struct Code {
     /// The tree of the tenant's directory that it was read from.
     pub tree: Option<ObjectId>,
+    /// See [`Applied::authors`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub authors: BTreeSet<UserId>,
     /// As they were applied.
     pub workflows: BTreeMap<WorkflowId, Workflow>,
 }
@@ -106,6 +113,8 @@ pub struct InForce<'a> {
     pub commit: &'a CommitId,
     /// The tree of the tenant's directory at that commit.
     pub tree: Option<&'a ObjectId>,
+    /// Who wrote that commit, as far as known.
+    pub authors: &'a BTreeSet<UserId>,
     /// The applied state with the workflows in force.
     pub state: Cow<'a, TenantState>,
     /// The pin that holds it back, if one does.
@@ -150,7 +159,13 @@ impl ActualState {
         let applied = self.applied.as_ref()?;
         let Some(pin) = self.pinned(now) else {
             let (tree, state) = (applied.keys.tenant.as_ref(), Cow::Borrowed(&applied.state));
-            return Some(InForce { commit: &applied.commit, tree, state, pin: None });
+            return Some(InForce {
+                commit: &applied.commit,
+                tree,
+                authors: &applied.authors,
+                state,
+                pin: None,
+            });
         };
         let mut workflows = pin.code.workflows.clone();
         for workflow in workflows.values_mut() {
@@ -158,8 +173,8 @@ impl ActualState {
             workflow.paused = longer(by_head, workflow.paused.take());
         }
         let state = TenantState { workflows, ..applied.state.clone() };
-        let (commit, tree) = (&pin.note.commit, pin.code.tree.as_ref());
-        Some(InForce { commit, tree, state: Cow::Owned(state), pin: Some(&pin.note) })
+        let (commit, tree, authors) = (&pin.note.commit, pin.code.tree.as_ref(), &pin.code.authors);
+        Some(InForce { commit, tree, authors, state: Cow::Owned(state), pin: Some(&pin.note) })
     }
     /// Whether a version may never be given out again, by Git or by command.
     #[must_use]

@@ -1,6 +1,6 @@
 //! One execution of a workflow, bound to its revision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -234,6 +234,9 @@ pub struct RunPins {
     pub trigger: Trigger,
     /// Who started it.
     pub actor: Actor,
+    /// Who wrote its commit, as far as the commit names people of `people.yaml`: they approve no step of it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub authors: BTreeSet<UserId>,
     /// Its inputs, typed and complete.
     pub inputs: BTreeMap<FieldName, Value>,
     /// SHA-256 over the canonical JSON of `inputs`.

@@ -53,6 +53,15 @@ impl Workflow {
     pub fn step(&self, id: &StepId) -> Option<&Step> {
         self.steps.iter().chain(self.on_failure.as_deref()).find(|step| step.id == *id)
     }
+
+    /// What people are asked at a step; `None` for one that runs something.
+    #[must_use]
+    pub fn approval(&self, id: &StepId) -> Option<&StepApproval> {
+        match &self.step(id)?.work {
+            Work::Approval(asked) => Some(asked),
+            Work::Script { .. } | Work::Inline { .. } => None,
+        }
+    }
 }
 
 /// A file that steps can open.
@@ -351,13 +360,22 @@ pub struct StepApproval {
 }
 
 /// Who may approve a step.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Approver {
     /// Everybody with this role.
     Role(Role),
     /// A person or the members of a group.
     Principal(Principal),
+}
+
+impl fmt::Display for Approver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(role) => write!(f, "{role}"),
+            Self::Principal(principal) => write!(f, "{principal}"),
+        }
+    }
 }
 
 /// What the end of an approval's time does.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::fields::{Field, differing, grows, items_added, json, shrinks};
 use crate::domain::{
     Change, Class, Edge, EdgeSign, Elevation, ObjectKind, Operation, Role, ScriptFile, Secret, SecretVersion,
-    Step, TenantId, TenantState, VersionState, Window, Workflow, digest_of,
+    Step, StepId, TenantId, TenantState, VersionState, Window, Workflow, digest_of,
 };
 
 /// Changes in the order they are shown, edges in byte order of their lines.
@@ -400,6 +400,11 @@ fn workflow_changes(notes: &mut Notes<'_>, base: &Workflow, next: &Workflow) {
     for words in come {
         notes.edge(EdgeSign::Add, Class::Reach, words.clone());
     }
+    let kept = |step: &StepId| next.step(step).is_some();
+    for (approval, step) in guards(base).difference(&guards(next)).filter(|(_, step)| kept(step)) {
+        let words = format!("guard workflow:{id} step:{step} without approval:{approval}");
+        notes.edge(EdgeSign::Add, Class::Reach, words);
+    }
     // Files and steps are objects of their own.
     let bare = |workflow: &Workflow| {
         let files = BTreeMap::new();
@@ -505,6 +510,25 @@ fn reach(workflow: &Workflow) -> BTreeSet<String> {
     );
     words.extend(workflow.uses.iter().map(|shared| format!("follows workflow:{id} {shared}")));
     words
+}
+
+/// Which step waits for which approval, directly or through others: what goes with it is a guard taken away.
+fn guards(workflow: &Workflow) -> BTreeSet<(StepId, StepId)> {
+    let mut guards: BTreeSet<(StepId, StepId)> = BTreeSet::new();
+    // Steps stand in an order they can run in: what stands before a step is known when it comes.
+    for step in &workflow.steps {
+        let mut before: BTreeSet<StepId> = BTreeSet::new();
+        for awaited in step.waits.steps() {
+            if workflow.approval(awaited).is_some() {
+                before.insert(awaited.clone());
+            }
+            before.extend(
+                guards.iter().filter(|(_, waiting)| waiting == awaited).map(|(approval, _)| approval.clone()),
+            );
+        }
+        guards.extend(before.into_iter().map(|approval| (approval, step.id.clone())));
+    }
+    guards
 }
 
 /// The files that any workflow can open, each once, with whether a workflow that opens it reads a secret.

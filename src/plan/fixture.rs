@@ -165,7 +165,14 @@ pub(crate) fn applied(actual: &ActualState, plan: &Plan) -> ActualState {
         actual.revoked.entry(name.clone()).or_default().insert(id.clone());
     }
     let at = Timestamp::from_millis(0);
-    actual.applied = Some(Applied { commit: name(COMMIT), digest, keys: plan.keys.clone(), at, state: next });
+    actual.applied = Some(Applied {
+        commit: name(COMMIT),
+        digest,
+        keys: plan.keys.clone(),
+        at,
+        authors: std::collections::BTreeSet::new(),
+        state: next,
+    });
     actual
 }
 

@@ -154,6 +154,7 @@ impl Look<'_> {
             state: &self.code.state,
             revoked: &self.actual.revoked,
             commit: self.code.commit,
+            authors: self.code.authors,
             tree: tree.ok_or_else(|| PinError::NoWorkflow(workflow.id.clone()))?,
             generation: self.actual.generation,
             workflow: &workflow.id,
@@ -206,6 +207,7 @@ mod tests {
                 ..ChangeKeys::default()
             },
             at: time("2026-11-01T00:00:00Z"),
+            authors: std::collections::BTreeSet::new(),
             state,
         });
         actual

@@ -1,5 +1,6 @@
 //! One tenant: read, plan, judge, apply, queue.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{OnceCell, Semaphore};
@@ -11,7 +12,7 @@ use crate::apply::{self, Means};
 use crate::authz::{self, Permit, Standing};
 use crate::domain::{
     ActualState, ChangeKeys, ConditionKind, DesiredState, Diagnostic, Disposition, HeldLine, HeldReason,
-    Listing, Plan, Removals, Revision, Status, StatusRow, TenantId, Timestamp, Tree,
+    Listing, Plan, Removals, Revision, Status, StatusRow, TenantId, Timestamp, Tree, UserId, Work,
 };
 use crate::plan;
 use crate::source::SourceError;
@@ -278,9 +279,30 @@ struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    fn means(&self) -> Means<'_> {
+    fn means<'m>(&'m self, authors: &'m BTreeSet<UserId>) -> Means<'m> {
         let (store, fresh) = (self.ports.store.as_ref(), &self.ports.fresh);
-        Means { store, fresh, now: self.seen.now, author: &self.seen.author }
+        Means { store, fresh, now: self.seen.now, author: &self.seen.author, authors }
+    }
+
+    /// The people who wrote what comes in, where a step will ask for an approval: none of them may give it.
+    async fn authors(
+        &self,
+        desired: &DesiredState,
+        actual: &ActualState,
+    ) -> Result<BTreeSet<UserId>, Failure> {
+        let mut steps = desired.state.workflows.values().flat_map(|workflow| &workflow.steps);
+        if !steps.any(|step| matches!(step.work, Work::Approval(_))) {
+            return Ok(BTreeSet::new());
+        }
+        let before = actual.applied.as_ref().filter(|_| actual.removed.is_none()).map(|before| &before.keys);
+        let own = before.and_then(|keys| keys.tenant.clone());
+        let mut below = vec![(format!("tenants/{}", self.tenant), own)];
+        below.extend(desired.keys.shared.keys().map(|name| {
+            let known = before.and_then(|keys| keys.shared.get(name).cloned());
+            (format!("shared/{name}"), known)
+        }));
+        let signers = self.ports.source.authors(&self.seen.revision().commit, below).await?;
+        Ok(authz::people_named(&signers, &self.seen.platform.platform.people))
     }
 
     fn row(&self, outcome: Outcome, keys: ChangeKeys, found: &[Diagnostic]) -> StatusRow {
@@ -326,7 +348,8 @@ impl Looking<'_> {
         if !unchanged {
             self.ports.source.keep(self.tenant.as_str(), &desired.revision.commit).await?;
         }
-        let done = apply::apply(&plan, &actual, &row, &self.means()).await?;
+        let authors = if unchanged { BTreeSet::new() } else { self.authors(&desired, &actual).await? };
+        let done = apply::apply(&plan, &actual, &row, &self.means(&authors)).await?;
         self.log(&plan, &done);
         if desired.state.workflows.values().all(|workflow| workflow.triggers.schedules.is_empty()) {
             return Ok(done.status);
@@ -369,7 +392,7 @@ impl Looking<'_> {
             }
         };
         let row = self.row(Outcome::Removed, keys, &[]);
-        let done = apply::apply(&plan, actual, &row, &self.means()).await?;
+        let done = apply::apply(&plan, actual, &row, &self.means(&BTreeSet::new())).await?;
         tracing::info!(tenant = %self.tenant, commit = %self.seen.revision().commit, "the tenant was removed");
         Ok(done.status)
     }
@@ -386,7 +409,7 @@ impl Looking<'_> {
         };
         let row = StatusRow { status: Status::Applying, at: self.seen.now, ..self.before.clone() };
         let row = StatusRow { keys: ChangeKeys::default(), ..row };
-        apply::restrict(&plan, &actual, &row, &self.means()).await?;
+        apply::restrict(&plan, &actual, &row, &self.means(&BTreeSet::new())).await?;
         self.before.restricted_commit = Some(self.seen.revision().commit.clone());
         tracing::info!(tenant = %self.tenant, commit = %self.seen.revision().commit, "removals were applied");
         self::actual(self.ports, self.tenant, self.seen.now).await

@@ -247,6 +247,13 @@ impl Source for Guarded {
     async fn commit_info(&self, id: &CommitId) -> Result<CommitInfo, SourceError> {
         self.inner.commit_info(id).await
     }
+    async fn authors(
+        &self,
+        head: &CommitId,
+        below: Vec<crate::source::Known>,
+    ) -> Result<std::collections::BTreeSet<String>, SourceError> {
+        self.inner.authors(head, below).await
+    }
     async fn keep(&self, scope: &str, commit: &CommitId) -> Result<(), SourceError> {
         self.inner.keep(scope, commit).await
     }

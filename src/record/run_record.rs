@@ -98,8 +98,43 @@ pub struct StepRecord {
     pub ended_at: Option<Timestamp>,
     /// Bytes of output that were stored.
     pub log_bytes: u64,
+    /// What people were asked and said; `None` for a step that asks nobody, and before its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRecord>,
     /// What it wrote, redacted.
     pub outputs: BTreeMap<FieldName, Value>,
     /// The facts kept of it.
     pub record: Option<AttemptRecord>,
+}
+
+/// What people were asked at a step, and what they said. Open while its step is not over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalRecord {
+    /// Roles and principals that may give it.
+    pub from: Vec<String>,
+    /// How many people it takes.
+    pub count: u32,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// When its time is over.
+    pub until: Timestamp,
+    /// Digest of what they were shown: an answer names it.
+    pub shown: String,
+    /// How the steps before it ended and what they wrote, which is what they were shown.
+    pub steps: Value,
+    /// Who agreed.
+    pub given: Vec<AnswerRecord>,
+    /// Who said no.
+    pub rejected: Option<AnswerRecord>,
+}
+
+/// One person's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerRecord {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: Option<String>,
 }

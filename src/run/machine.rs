@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::approval;
 use super::ready::{self, Readiness};
 use super::scope;
 use super::time;
-use super::{CancelRequest, Effect, ItemState, RunEvent, RunState, StepState};
+use super::{
+    ApprovalState, CancelRequest, Decision, Effect, ItemState, RunEvent, RunState, Said, StepState, Verdict,
+};
 use crate::domain::{
-    Actor, DaemonPart, FieldName, Outcome, Phase, Retry, RetryOn, RunPins, Step, StepId, Timestamp, Work,
-    Workflow,
+    Actor, DaemonPart, FieldName, OnTimeout, Outcome, Phase, Retry, RetryOn, RunPins, Step, StepApproval,
+    StepId, Timestamp, Work, Workflow, digest_of,
 };
 
 /// Leases of one item that may be lost; with the last of them the item ends. Source: design page `runs.md`.
@@ -34,6 +37,7 @@ impl RunState {
             cancel: None,
             used_millis: 0,
             counting_since: None,
+            resting: false,
             steps: workflow.steps.iter().map(|step| (step.id.clone(), StepState::waiting())).collect(),
             kept: None,
         }
@@ -67,6 +71,7 @@ impl StepState {
             ended_at: None,
             blocks: false,
             items: Vec::new(),
+            approval: None,
         }
     }
 }
@@ -133,6 +138,7 @@ impl<'a> Machine<'a> {
                 known
             }
             (Stage::Admitted, RunEvent::Tick) => self.tick(),
+            (Stage::Admitted, RunEvent::Decided(decision)) => self.decided(decision),
             // A run that waits for its key has no attempts and no time that counts.
             (
                 Stage::Held,
@@ -140,7 +146,8 @@ impl<'a> Machine<'a> {
                 | RunEvent::Renewed { .. }
                 | RunEvent::Completed { .. }
                 | RunEvent::Lost { .. }
-                | RunEvent::Tick,
+                | RunEvent::Tick
+                | RunEvent::Decided(_),
             )
             // What was admitted is ended by a request only.
             | (Stage::Admitted, RunEvent::Admitted | RunEvent::Skipped { .. })
@@ -153,7 +160,8 @@ impl<'a> Machine<'a> {
                 | RunEvent::Completed { .. }
                 | RunEvent::Lost { .. }
                 | RunEvent::Tick
-                | RunEvent::Cancel(_),
+                | RunEvent::Cancel(_)
+                | RunEvent::Decided(_),
             ) => false,
         }
     }
@@ -241,6 +249,38 @@ impl<'a> Machine<'a> {
         item.lease_until = Some(until);
         item.retry_at = None;
         self.state.started_at.get_or_insert(now);
+        self.state.resting = false;
+        true
+    }
+
+    /// An answer to an approval; one that does not count changes nothing.
+    fn decided(&mut self, decision: Decision) -> bool {
+        if approval::refused(self.pins, &self.state, &decision, self.now).is_some() {
+            return false;
+        }
+        let Some(asked) = self.pins.workflow.approval(&decision.step) else { return false };
+        let Some(state) = self.state.steps.get_mut(&decision.step).and_then(|step| step.approval.as_mut())
+        else {
+            return false;
+        };
+        let said = Said { at: self.now, reason: decision.reason.as_deref().map(cut) };
+        match decision.verdict {
+            Verdict::Approve => {
+                state.given.retain(|person, _| !decision.lapsed.contains(person));
+                state.given.insert(decision.by, said);
+                if state.given.len() >= usize::try_from(asked.count).unwrap_or(usize::MAX) {
+                    let names: Vec<_> = state.given.keys().map(|person| format!("`{person}`")).collect();
+                    let reason = format!("approved by {}", names.join(", "));
+                    self.end_step(&decision.step, Outcome::Success, Some(reason), false);
+                }
+            }
+            Verdict::Reject => {
+                let why = decision.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                let reason = format!("rejected by `{}`{why}", decision.by);
+                state.rejected = Some((decision.by, said));
+                self.end_step(&decision.step, Outcome::Rejected, Some(reason), true);
+            }
+        }
         true
     }
 
@@ -315,6 +355,7 @@ impl<'a> Machine<'a> {
         let ids: Vec<StepId> = self.state.steps.keys().cloned().collect();
         for id in ids {
             let Some(declared) = self.pins.workflow.step(&id) else { continue };
+            changed |= self.approval_due(&id);
             let count = self.state.steps.get(&id).map_or(0, |step| step.items.len());
             for place in 0..u32::try_from(count).unwrap_or(u32::MAX) {
                 let Some(item) = self.item_mut(&id, place) else { continue };
@@ -345,6 +386,25 @@ impl<'a> Machine<'a> {
             }
         }
         changed
+    }
+
+    /// Ends an approval that nobody gave in time. Nothing times out into approval.
+    fn approval_due(&mut self, id: &StepId) -> bool {
+        let Some(asked) = self.pins.workflow.approval(id) else { return false };
+        let Some(open) = self.state.steps.get(id).and_then(approval::open) else { return false };
+        if self.now < open.until {
+            return false;
+        }
+        let reason = match open.given.len() {
+            0 => format!("nobody approved it within {}", asked.timeout),
+            some => format!("{some} of {} approved it within {}", asked.count, asked.timeout),
+        };
+        let outcome = match asked.on_timeout {
+            OnTimeout::Reject => Outcome::Rejected,
+            OnTimeout::Skip => Outcome::Skipped,
+        };
+        self.end_step(id, outcome, Some(reason), true);
+        true
     }
 
     /// A lease ran out. It uses up no try, but a worker that always dies must not go on for ever.
@@ -382,6 +442,7 @@ impl<'a> Machine<'a> {
             }
         }
         time::count(self.pins, &mut self.state, self.now);
+        self.state.resting |= approval::rests(&self.state);
         if self.state.outcome.is_none() {
             self.state.phase = self.phase();
             if let Some(at) = time::next_wake(self.pins, &self.state) {
@@ -406,6 +467,8 @@ impl<'a> Machine<'a> {
             match turn {
                 Readiness::Waits => return,
                 Readiness::Skip { blocks, reason } => {
+                    // Whatever keeps people from being asked, nothing goes past them.
+                    let blocks = blocks || matches!(step.work, Work::Approval(_));
                     self.end_step(&step.id, Outcome::Skipped, Some(reason), blocks);
                     return;
                 }
@@ -418,9 +481,8 @@ impl<'a> Machine<'a> {
 
     /// Makes the items of a step whose turn has come, or ends it by its `if` or a mistake in an expression.
     fn open(&mut self, step: &Step) {
-        if matches!(step.work, Work::Approval(_)) {
-            let reason = "approvals of steps are not supported yet";
-            self.end_step(&step.id, Outcome::Rejected, Some(reason.into()), true);
+        if let Work::Approval(asked) = &step.work {
+            self.ask(step, asked);
             return;
         }
         match ready::items(self.pins, &self.state, step) {
@@ -441,6 +503,26 @@ impl<'a> Machine<'a> {
             Ok(None) => {
                 self.end_step(&step.id, Outcome::Skipped, Some("its `if` is false".into()), false);
             }
+            Err(reason) => self.end_step(&step.id, Outcome::Failure, Some(reason), true),
+        }
+    }
+
+    /// Asks people, once. A step that its own `if` skips holds up whatever waits for its approval all the same.
+    fn ask(&mut self, step: &Step, asked: &StepApproval) {
+        if self.state.steps.get(&step.id).is_some_and(|known| known.approval.is_some()) {
+            return;
+        }
+        match ready::holds(step, &scope::of(self.pins, &self.state)) {
+            Ok(true) => {
+                let shown = digest_of(&approval::shown(self.pins, &self.state, step));
+                let until = self.now + asked.timeout;
+                let (given, rejected) = (BTreeMap::new(), None);
+                let state = ApprovalState { asked_at: self.now, until, shown, given, rejected };
+                if let Some(known) = self.state.steps.get_mut(&step.id) {
+                    known.approval = Some(state);
+                }
+            }
+            Ok(false) => self.end_step(&step.id, Outcome::Skipped, Some("its `if` is false".into()), true),
             Err(reason) => self.end_step(&step.id, Outcome::Failure, Some(reason), true),
         }
     }
@@ -536,12 +618,19 @@ impl<'a> Machine<'a> {
                 reason.map_or_else(|| format!("step `{id}`"), |reason| format!("step `{id}`: {reason}"));
             return (outcome, Some(cut(&reason)));
         }
-        let rejected = |step: &StepState| step.outcome == Some(Outcome::Rejected);
-        if let Some(step) = main().find(|step| rejected(step)) {
-            return (Outcome::Rejected, step.reason.clone());
+        let all =
+            || self.pins.workflow.steps.iter().filter_map(|step| self.state.steps.get_key_value(&step.id));
+        if let Some((id, step)) = all().find(|(_, step)| step.outcome == Some(Outcome::Rejected)) {
+            let reason = step.reason.as_deref().unwrap_or("rejected");
+            return (Outcome::Rejected, Some(cut(&format!("step `{id}`: {reason}"))));
         }
         if main().all(|step| step.outcome == Some(Outcome::Skipped)) {
-            return (Outcome::Skipped, Some("every step was skipped by its `if`".into()));
+            let by_approval = all().find(|(_, step)| step.approval.is_some());
+            let reason = match by_approval.and_then(|(id, step)| Some((id, step.reason.as_deref()?))) {
+                Some((id, reason)) => format!("step `{id}`: {reason}"),
+                None => "every step was skipped by its `if`".to_owned(),
+            };
+            return (Outcome::Skipped, Some(cut(&reason)));
         }
         (Outcome::Success, None)
     }

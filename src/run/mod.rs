@@ -1,12 +1,12 @@
 //! The life of runs, steps and attempts: event in, effects out.
 //!
-//! Retries, `needs`, `if`, `for_each`, timeouts, cancellation and `on_failure` are transitions of this machine and of
+//! Retries, `needs`, `if`, `for_each`, approvals, timeouts, cancellation and `on_failure` are transitions of this machine and of
 //! nothing else, so that no endpoint can go round them. Attempt numbers are fencing tokens: a report under an old one
 //! changes nothing. Deliberately absent: clocks, stores, workers, who may ask for what (authz), and whether a
-//! concurrency key has room (the store counts; it says [`RunEvent::Admitted`] or [`RunEvent::Skipped`]). Approvals of
-//! steps are not supported yet: such a step is rejected, and `desired` refuses it before.
+//! concurrency key has room (the store counts; it says [`RunEvent::Admitted`] or [`RunEvent::Skipped`]).
 
 mod alone;
+mod approval;
 mod kept;
 mod machine;
 mod pin;
@@ -17,6 +17,7 @@ mod state;
 mod time;
 
 pub use alone::{AloneError, GivenOutputs, alone};
+pub use approval::{Refused, open as open_approval, refused, shown as shown_to_approvers};
 pub use kept::{Kept, NothingToKeep};
 pub use machine::{LOST_LEASES_MAX, advance};
 pub use pin::{Again, Ask, INPUTS_BYTES_MAX, PinError, input_problem, pin, repeat};
@@ -26,6 +27,8 @@ pub use scope::{idempotency_key, inputs_as_declared, render};
 pub use state::*;
 pub use time::next_wake;
 
+#[cfg(test)]
+mod approval_tests;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]

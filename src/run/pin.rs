@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::scope;
 use crate::domain::{
     Actor, CommitId, FieldName, Input, ObjectId, RunId, RunPins, SecretName, TenantId, TenantState,
-    Timestamp, Trigger, TriggerKind, VersionId, Workflow, WorkflowId, digest_of,
+    Timestamp, Trigger, TriggerKind, UserId, VersionId, Workflow, WorkflowId, digest_of,
 };
 use crate::expression::{Root, Scope};
 
@@ -29,6 +29,8 @@ pub struct Ask<'a> {
     pub revoked: &'a BTreeMap<SecretName, BTreeSet<VersionId>>,
     /// The commit of `state`.
     pub commit: &'a CommitId,
+    /// Who wrote the commit, as far as known.
+    pub authors: &'a BTreeSet<UserId>,
     /// The tree of the tenant's directory.
     pub tree: &'a ObjectId,
     /// The apply generation.
@@ -107,6 +109,7 @@ pub fn pin(ask: &Ask<'_>, id: RunId, now: Timestamp) -> Result<RunPins, PinError
         generation: ask.generation,
         trigger: ask.trigger.clone(),
         actor: ask.actor.clone(),
+        authors: ask.authors.clone(),
         inputs_digest: digest_of(&inputs),
         inputs,
         secret_versions,
@@ -340,6 +343,7 @@ mod tests {
             state: &state(),
             revoked: &BTreeMap::from([("db_url".parse().expect("a name"), revoked)]),
             commit: &"a".repeat(40).parse().expect("an id"),
+            authors: &BTreeSet::new(),
             tree: &"b".repeat(40).parse().expect("an id"),
             generation: 3,
             workflow: &"sync".parse().expect("a name"),

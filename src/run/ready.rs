@@ -58,11 +58,8 @@ pub(super) fn readiness(step: &Step, state: &RunState) -> Readiness {
 /// What is wrong with an expression, for people: the step fails with it.
 pub(super) fn items(pins: &RunPins, state: &RunState, step: &Step) -> Result<Option<Vec<ItemState>>, String> {
     let scope = scope::of(pins, state);
-    if let Some(condition) = &step.condition {
-        let holds = Expression::parse(condition).and_then(|condition| condition.test(&scope));
-        if !holds.map_err(|cause| format!("`if`: {cause}"))? {
-            return Ok(None);
-        }
+    if !holds(step, &scope)? {
+        return Ok(None);
     }
     let Some(each) = &step.for_each else {
         let input = input(pins, step, &scope)?;
@@ -98,6 +95,16 @@ pub(super) fn items(pins: &RunPins, state: &RunState, step: &Step) -> Result<Opt
         items.push(ItemState::new(input, key));
     }
     Ok(Some(items))
+}
+
+/// Whether a step's `if` holds; true without one.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub(super) fn holds(step: &Step, scope: &Scope) -> Result<bool, String> {
+    let Some(condition) = &step.condition else { return Ok(true) };
+    let holds = Expression::parse(condition).and_then(|condition| condition.test(scope));
+    holds.map_err(|cause| format!("`if`: {cause}"))
 }
 
 /// Two items that are equal still differ in their keys: `KEY`, `KEY-2`, `KEY-3`.

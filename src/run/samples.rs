@@ -95,6 +95,7 @@ pub(crate) fn pins(workflow: Workflow) -> RunPins {
         generation: 1,
         trigger: Trigger { kind: TriggerKind::Manual, key: "1".into(), time: at(0) },
         actor: Actor::User("alice".parse().expect("a name")),
+        authors: BTreeSet::new(),
         inputs: BTreeMap::from([("day".parse().expect("a name"), json!("2026-11-23"))]),
         inputs_digest: "sha256:0".into(),
         secret_versions: BTreeMap::new(),

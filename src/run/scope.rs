@@ -13,6 +13,16 @@ use crate::expression::{ExpressionError, Root, Scope, Template};
 
 /// The values of a run: its inputs, the steps that are over, what started it, itself and its tenant.
 pub(super) fn of(pins: &RunPins, state: &RunState) -> Scope {
+    Scope::default()
+        .with(Root::Inputs, inputs(pins))
+        .with(Root::Steps, Value::Object(steps(pins, state)))
+        .with(Root::Trigger, trigger(&pins.trigger, &pins.commit))
+        .with(Root::Run, run(&pins.id, &pins.workflow.id, &pins.commit))
+        .with(Root::Tenant, json!({ "id": pins.tenant.as_str(), "environment": pins.environment }))
+}
+
+/// How each step that is over ended, and what it wrote.
+pub(super) fn steps(pins: &RunPins, state: &RunState) -> Map<String, Value> {
     let mut steps = Map::new();
     for step in &pins.workflow.steps {
         let Some(known) = state.steps.get(&step.id).filter(|known| known.phase == Phase::Ended) else {
@@ -26,12 +36,7 @@ pub(super) fn of(pins: &RunPins, state: &RunState) -> Scope {
         let status = known.outcome.map_or("", |outcome| outcome.as_str());
         steps.insert(step.id.as_str().to_owned(), json!({ "status": status, "outputs": outputs }));
     }
-    Scope::default()
-        .with(Root::Inputs, inputs(pins))
-        .with(Root::Steps, Value::Object(steps))
-        .with(Root::Trigger, trigger(&pins.trigger, &pins.commit))
-        .with(Root::Run, run(&pins.id, &pins.workflow.id, &pins.commit))
-        .with(Root::Tenant, json!({ "id": pins.tenant.as_str(), "environment": pins.environment }))
+    steps
 }
 
 /// What started a run. A webhook's body is not kept yet.

@@ -1,11 +1,11 @@
 //! What the machine knows of a run, what can happen to it, and what follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{Actor, FieldName, Outcome, Phase, StepId, Timestamp};
+use crate::domain::{Actor, FieldName, Outcome, Phase, StepId, Timestamp, UserId};
 
 /// Everything the machine knows of one run; stored with it, changed by [`super::advance`] only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,10 @@ pub struct RunState {
     pub counting_since: Option<Timestamp>,
     /// Its steps, `on_failure` included once it is needed.
     pub steps: BTreeMap<StepId, StepState>,
+    /// Set while nothing of it can go on before people have answered, until its next attempt is leased: it is not
+    /// counted among the tenant's active runs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub resting: bool,
     /// What the run before did and this one need not do again; each entry goes when its step begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<super::Kept>,
@@ -61,8 +65,69 @@ pub struct StepState {
     pub ended_at: Option<Timestamp>,
     /// Whether what waits for it, by name or by order, is skipped too: set by a failure, not by its own `if`.
     pub blocks: bool,
-    /// Its one item, or one for each item of a `for_each`. Empty until it is ready.
+    /// Its one item, or one for each item of a `for_each`. Empty until it is ready, and where people are asked.
     pub items: Vec<ItemState>,
+    /// What people were asked and said; only in a step with `approval` whose turn has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalState>,
+}
+
+/// An approval that was asked for. It is open as long as its step is not over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalState {
+    /// When its turn came.
+    pub asked_at: Timestamp,
+    /// When its time is over: from then on nobody can agree.
+    pub until: Timestamp,
+    /// Digest of what people were shown: run, step, and what the steps before it wrote.
+    pub shown: String,
+    /// Who has agreed, each person once.
+    pub given: BTreeMap<UserId, Said>,
+    /// Who said no, which ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<(UserId, Said)>,
+}
+
+/// An answer of one person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What somebody answers when he is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Yes.
+    Approve,
+    /// No: the step ends, and all that waits for it is skipped.
+    Reject,
+}
+
+/// An answer to an approval. Whether its giver may give it was decided by `authz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The step that asks.
+    pub step: StepId,
+    /// Who answers.
+    pub by: UserId,
+    /// What.
+    pub verdict: Verdict,
+    /// The digest of what he was shown.
+    pub shown: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// Those who agreed before and may not agree any more: they no longer count.
+    pub lapsed: BTreeSet<UserId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// One item of a step: the chain of its attempts.
@@ -157,6 +222,8 @@ pub enum RunEvent {
     Tick,
     /// Somebody asks for the end.
     Cancel(CancelRequest),
+    /// Somebody answers an approval.
+    Decided(Decision),
 }
 
 /// What follows from an event. Stored with the new state, carried out after it, harmless when done twice.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -6,50 +6,51 @@ use serde_json::{Value, json};
 use super::samples::{at, pins, step, workflow};
 use super::*;
 use crate::domain::{
-    Actor, ForEach, Length, Outcome, Phase, Retry, RunPins, StepId, ValueType, Waits, Workflow,
+    Actor, Approver, ForEach, Length, OnTimeout, Outcome, Phase, Retry, Role, RunPins, StepApproval, StepId,
+    ValueType, Waits, Work, Workflow,
 };
 
-fn id(text: &str) -> StepId {
+pub(super) fn id(text: &str) -> StepId {
     text.parse().expect(text)
 }
 
-fn above(name: &str) -> Waits {
+pub(super) fn above(name: &str) -> Waits {
     Waits::Above(id(name))
 }
-fn needs(names: &[&str]) -> Waits {
+pub(super) fn needs(names: &[&str]) -> Waits {
     Waits::Needs(names.iter().map(|name| id(name)).collect())
 }
 
 /// A run that is played with: every call is one event.
-struct Play {
-    pins: RunPins,
-    state: RunState,
-    effects: Vec<Effect>,
-    now: i64,
+pub(super) struct Play {
+    pub(super) pins: RunPins,
+    pub(super) state: RunState,
+    pub(super) effects: Vec<Effect>,
+    pub(super) now: i64,
 }
 
 impl Play {
-    fn of(workflow: Workflow) -> Self {
+    pub(super) fn of(workflow: Workflow) -> Self {
         let pins = pins(workflow);
         let state = RunState::new(&pins.workflow);
         let mut play = Self { pins, state, effects: Vec::new(), now: 0 };
         play.event(RunEvent::Admitted);
         play
     }
-    fn event(&mut self, event: RunEvent) -> &mut Self {
+    pub(super) fn event(&mut self, event: RunEvent) -> &mut Self {
         let (state, effects) = advance(&self.pins, self.state.clone(), event, at(self.now));
         self.state = state;
         self.effects = effects;
         self
     }
-    fn later(&mut self, secs: i64) -> &mut Self {
+    pub(super) fn later(&mut self, secs: i64) -> &mut Self {
         self.now += secs;
         self.event(RunEvent::Tick)
     }
-    fn lease(&mut self, name: &str, item: u32, attempt: u32) -> &mut Self {
+    pub(super) fn lease(&mut self, name: &str, item: u32, attempt: u32) -> &mut Self {
         self.event(RunEvent::Leased { step: id(name), item, attempt, until: at(self.now + 60) })
     }
-    fn report(
+    pub(super) fn report(
         &mut self,
         name: &str,
         item: u32,
@@ -61,21 +62,21 @@ impl Play {
         let outputs = outputs.map(|(name, value)| (name.parse().expect("a name"), value.clone())).collect();
         self.event(RunEvent::Completed { step: id(name), item, attempt, outcome, reason: None, outputs })
     }
-    fn run(&mut self, name: &str, outcome: Outcome) -> &mut Self {
+    pub(super) fn run(&mut self, name: &str, outcome: Outcome) -> &mut Self {
         let attempt = self.item(name, 0).attempt + 1;
         self.lease(name, 0, attempt).report(name, 0, attempt, outcome, &json!({}))
     }
-    fn cancel(&mut self) -> &mut Self {
+    pub(super) fn cancel(&mut self) -> &mut Self {
         let by = Actor::User("alice".parse().expect("a name"));
         let request =
             CancelRequest { by, reason: "not now".into(), at: at(self.now), outcome: Outcome::Cancelled };
         self.event(RunEvent::Cancel(request))
     }
-    fn item(&self, name: &str, item: u32) -> &ItemState {
+    pub(super) fn item(&self, name: &str, item: u32) -> &ItemState {
         self.state.item(&id(name), item).unwrap_or_else(|| panic!("{name}[{item}] has begun"))
     }
     #[track_caller]
-    fn steps(&self, want: &[(&str, Option<Outcome>)]) -> &Self {
+    pub(super) fn steps(&self, want: &[(&str, Option<Outcome>)]) -> &Self {
         let got: Vec<_> = self.state.steps.iter().map(|(id, step)| (id.as_str(), step.outcome)).collect();
         let mut want = want.to_vec();
         want.sort_by_key(|(name, _)| *name);
@@ -83,11 +84,11 @@ impl Play {
         self
     }
     #[track_caller]
-    fn ended(&self, outcome: Outcome, reason: Option<&str>) {
+    pub(super) fn ended(&self, outcome: Outcome, reason: Option<&str>) {
         assert_eq!((self.state.outcome, self.state.reason.as_deref()), (Some(outcome), reason));
         assert_eq!(self.state.phase, Phase::Ended);
     }
-    fn queued(&self) -> Vec<(String, u32, u32)> {
+    pub(super) fn queued(&self) -> Vec<(String, u32, u32)> {
         self.effects
             .iter()
             .filter_map(|effect| match effect {
@@ -96,7 +97,7 @@ impl Play {
             })
             .collect()
     }
-    fn wake(&self) -> Option<i64> {
+    pub(super) fn wake(&self) -> Option<i64> {
         next_wake(&self.pins, &self.state).map(|wake| (wake.as_millis() - at(0).as_millis()) / 1000)
     }
 }
@@ -465,7 +466,7 @@ fn a_state_is_stored_and_read_back() {
 /// Workflows of one to five steps with every kind of wait, retry, condition, fan-out and `on_failure`.
 fn any_workflow() -> impl Strategy<Value = Workflow> {
     let one =
-        (0..4_u8, prop::collection::vec(any::<prop::sample::Index>(), 0..3), 1..4_u32, 0..6_u8, 1..3_u32);
+        (0..4_u8, prop::collection::vec(any::<prop::sample::Index>(), 0..3), 1..4_u32, 0..9_u8, 1..3_u32);
     (prop::collection::vec(one, 1..6), any::<bool>(), 10..2_000_u64).prop_map(
         |(written, on_failure, timeout)| {
             let name = |place: usize| format!("s{place}");
@@ -489,6 +490,11 @@ fn any_workflow() -> impl Strategy<Value = Workflow> {
                                 max_parallel: parallel,
                             })
                         }
+                        3 | 4 => step.work = asks(attempts.min(2), kind == 4),
+                        5 => {
+                            step.work = asks(1, false);
+                            step.condition = Some("false".into());
+                        }
                         _ => {}
                     }
                     step
@@ -501,11 +507,18 @@ fn any_workflow() -> impl Strategy<Value = Workflow> {
     )
 }
 
+/// A step that asks people, for two minutes.
+pub(super) fn asks(count: u32, skip: bool) -> Work {
+    let on_timeout = if skip { OnTimeout::Skip } else { OnTimeout::Reject };
+    let from = vec![Approver::Role(Role::Operator)];
+    Work::Approval(StepApproval { from, count, timeout: Length::from_secs(120), on_timeout })
+}
+
 /// What may arrive, sensible or not: a place, an attempt number relative to the right one, an outcome, seconds passed.
 type News = (u8, prop::sample::Index, i8, u8, i64);
 
 fn any_news() -> impl Strategy<Value = Vec<News>> {
-    prop::collection::vec((0..12_u8, any::<prop::sample::Index>(), -1..2_i8, 0..7_u8, 0..90_i64), 0..60)
+    prop::collection::vec((0..15_u8, any::<prop::sample::Index>(), -1..2_i8, 0..7_u8, 0..90_i64), 0..60)
 }
 
 fn outcome_of(number: u8) -> Outcome {
@@ -554,6 +567,24 @@ fn event_of(play: &Play, (kind, place, shift, outcome, _): News) -> RunEvent {
             outcome: Outcome::Cancelled,
         }),
         10 => RunEvent::Tick,
+        12..=14 => {
+            // alice started the run, bob wrote its commit; sometimes another digest than the one shown.
+            let people = ["alice", "bob", "carol", "dan", "erin", "carol", "dan"];
+            let known = play.state.steps.get(&step).and_then(|known| known.approval.as_ref());
+            let shown = known.map(|known| known.shown.clone()).filter(|_| shift >= 0);
+            RunEvent::Decided(Decision {
+                step,
+                by: people[usize::from(outcome)].parse().expect("a name"),
+                verdict: if kind == 14 && outcome > 4 { Verdict::Reject } else { Verdict::Approve },
+                shown: shown.unwrap_or_else(|| "sha256:other".into()),
+                reason: None,
+                lapsed: if outcome == 3 {
+                    [people[2].parse().expect("a name")].into()
+                } else {
+                    BTreeSet::new()
+                },
+            })
+        }
         _ if outcome == 1 => RunEvent::Skipped { reason: "no room".into() },
         _ => RunEvent::Admitted,
     }
@@ -574,6 +605,9 @@ fn check_step(before: &RunState, play: &Play, event: &RunEvent) -> Result<(), Te
     for (id, step) in &state.steps {
         let declared = play.pins.workflow.step(id).expect("declared");
         prop_assert_eq!(step.phase == Phase::Ended, step.outcome.is_some());
+        if let Work::Approval(asked) = &declared.work {
+            check_approval(before, play, id, step, asked)?;
+        }
         let active =
             step.items.iter().filter(|item| matches!(item.phase, Phase::Queued | Phase::Running)).count();
         let parallel = declared.for_each.as_ref().map_or(1, |each| each.max_parallel);
@@ -593,10 +627,12 @@ fn check_step(before: &RunState, play: &Play, event: &RunEvent) -> Result<(), Te
         let user_cancelled = state.cancel.as_ref().is_some_and(|cancel| cancel.outcome == Outcome::Cancelled);
         prop_assert!(!user_cancelled, "after a cancel nothing new starts");
         for needed in declared.waits.steps().iter().filter(|_| step.as_str() != "on_failure") {
+            let asks = play.pins.workflow.approval(needed).is_some();
             let needed = &state.steps[needed];
-            prop_assert!(
-                needed.outcome == Some(Outcome::Success) || needed.outcome == Some(Outcome::Skipped)
-            );
+            // Past an approval nothing goes but by the agreement of people.
+            let past =
+                if asks { needed.approval.is_some() } else { needed.outcome == Some(Outcome::Skipped) };
+            prop_assert!(needed.outcome == Some(Outcome::Success) || (past && !asks));
         }
         let item = state.item(step, *item).expect("an item");
         prop_assert_eq!((item.phase, item.attempt + 1), (Phase::Queued, *attempt));
@@ -604,6 +640,37 @@ fn check_step(before: &RunState, play: &Play, event: &RunEvent) -> Result<(), Te
     let (again, effects) = advance(&play.pins, state.clone(), event.clone(), at(play.now));
     prop_assert_eq!(&again, state, "{:?} twice", event);
     prop_assert!(effects.is_empty());
+    Ok(())
+}
+
+/// Checks what must hold of a step that asks people.
+fn check_approval(
+    before: &RunState,
+    play: &Play,
+    id: &StepId,
+    step: &StepState,
+    asked: &StepApproval,
+) -> Result<(), TestCaseError> {
+    prop_assert!(step.items.is_empty(), "nothing of it is ever queued or leased");
+    let people: Vec<_> =
+        step.approval.iter().flat_map(|known| known.given.keys()).map(|p| p.as_str()).collect();
+    prop_assert!(!people.contains(&"alice") && !people.contains(&"bob"), "{people:?}");
+    match step.outcome {
+        None => prop_assert!(people.len() < asked.count as usize),
+        Some(Outcome::Success) => prop_assert_eq!(people.len(), asked.count as usize),
+        // Whatever else ended it holds up all that waits for it.
+        Some(_) => prop_assert!(step.blocks),
+    }
+    let old = &before.steps[id];
+    if let (Some(old), Some(new)) = (&old.approval, &step.approval) {
+        prop_assert_eq!((old.asked_at, old.until, &old.shown), (new.asked_at, new.until, &new.shown));
+    }
+    if old.outcome.is_none() && step.outcome == Some(Outcome::Success) {
+        prop_assert!(
+            at(play.now) < step.approval.as_ref().expect("asked").until,
+            "nothing times out into it"
+        );
+    }
     Ok(())
 }
 
@@ -643,6 +710,7 @@ proptest! {
     #[test]
     fn whatever_arrives_a_run_ends_once_and_can_end(flow in any_workflow(), news in any_news(), admitted in any::<bool>()) {
         let mut play = Play::of(flow);
+        play.pins.authors = ["bob".parse().expect("a name")].into();
         if !admitted {
             play.state = RunState::new(&play.pins.workflow);
         }
@@ -668,16 +736,24 @@ proptest! {
 
     /// Against an oracle that knows no time, no leases and no order: each step's outcome follows from those before it.
     #[test]
-    fn outcomes_are_those_of_the_oracle(flow in any_workflow(), fates in prop::collection::vec(any::<bool>(), 6), picks in prop::collection::vec(any::<prop::sample::Index>(), 200)) {
+    fn outcomes_are_those_of_the_oracle(flow in any_workflow(), fates in prop::collection::vec(any::<bool>(), 6), picks in prop::collection::vec(any::<prop::sample::Index>(), 300)) {
         let fate = |step: &StepId| -> bool {
             step.as_str().strip_prefix('s').is_none_or(|place| fates[place.parse::<usize>().expect("a number")])
         };
         let mut play = Play::of(flow);
+        play.pins.authors = ["bob".parse().expect("a name")].into();
         for pick in picks {
             let ready: Vec<(StepId, u32, u32)> = play.state.steps.iter().flat_map(|(id, step)| {
                 (0..).zip(&step.items).filter(|(_, item)| item.phase == Phase::Queued)
                     .map(|(place, item)| (id.clone(), place, item.attempt + 1)).collect::<Vec<_>>()
             }).collect();
+            let asking = play.state.steps.iter().find_map(|(id, step)| Some((id.clone(), open_approval(step)?.clone())));
+            if let Some((step, open)) = asking.filter(|_| ready.is_empty() || pick.index(2) == 0) {
+                let by = ["alice", "bob", "carol", "dan", "erin"][pick.index(5)].parse().expect("a name");
+                let verdict = if fate(&step) { Verdict::Approve } else { Verdict::Reject };
+                play.event(RunEvent::Decided(Decision { step, by, verdict, shown: open.shown, reason: None, lapsed: BTreeSet::new() }));
+                continue;
+            }
             if !ready.is_empty() {
                 let (step, item, attempt) = &ready[pick.index(ready.len())];
                 let outcome = if fate(step) { Outcome::Success } else { Outcome::Failure };
@@ -695,12 +771,14 @@ proptest! {
             let result = if before.iter().any(|(_, blocks)| *blocks) {
                 (Outcome::Skipped, true)
             } else if named && before.iter().any(|(outcome, _)| *outcome == Outcome::Skipped) {
-                (Outcome::Skipped, false)
+                (Outcome::Skipped, play.pins.workflow.approval(&step.id).is_some())
             } else {
+                let asks = play.pins.workflow.approval(&step.id).is_some();
                 match step.condition.as_deref() {
-                    Some("false") => (Outcome::Skipped, false),
+                    Some("false") => (Outcome::Skipped, asks),
                     Some(_) => (Outcome::Failure, true),
                     None if fate(&step.id) => (Outcome::Success, false),
+                    None if asks => (Outcome::Rejected, true),
                     None => (Outcome::Failure, true),
                 }
             };
@@ -711,6 +789,8 @@ proptest! {
         }
         let run = if known.values().any(|(outcome, _)| *outcome == Outcome::Failure) {
             Outcome::Failure
+        } else if known.values().any(|(outcome, _)| *outcome == Outcome::Rejected) {
+            Outcome::Rejected
         } else if known.values().all(|(outcome, _)| *outcome == Outcome::Skipped) {
             Outcome::Skipped
         } else {

@@ -77,7 +77,8 @@ pub fn next_wake(pins: &RunPins, state: &RunState) -> Option<Timestamp> {
         .filter_map(|(id, step)| Some((pins.workflow.step(id)?, step)))
         .flat_map(|(declared, step)| step.items.iter().filter_map(move |item| wake_of(item, declared)));
     let run = if state.cancel.is_none() { run_ends(pins, state) } else { None };
-    items.chain(run).min()
+    let asked = state.steps.values().filter_map(super::approval::open).map(|open| open.until);
+    items.chain(asked).chain(run).min()
 }
 
 fn wake_of(item: &ItemState, step: &Step) -> Option<Timestamp> {

@@ -1,7 +1,7 @@
 //! The repository as a bare mirror of our own: objects by libgit2, fetch by the system `git`.
 #![expect(clippy::disallowed_methods, reason = "an adapter: makes and cleans the mirror's directory")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use super::nearby::{self, Nearby, Objects};
 use super::objects::{self, object_id, oid, unreadable};
 use super::plain;
 use super::remote::{self, FetchSettings, HEAD_REF, Remote};
-use super::{CommitInfo, Contents, Source, SourceError};
+use super::{CommitInfo, Contents, Known, Source, SourceError, authors};
 use crate::domain::{CommitId, Listing, ObjectId, Revision, TenantId, Timestamp, Tree};
 
 /// Bytes of a note.
@@ -241,6 +241,11 @@ impl Source for GitSource {
     async fn commit_info(&self, id: &CommitId) -> Result<CommitInfo, SourceError> {
         let id = id.clone();
         self.reading(move |repository| objects::commit_info(repository, &id)).await
+    }
+
+    async fn authors(&self, head: &CommitId, below: Vec<Known>) -> Result<BTreeSet<String>, SourceError> {
+        let head = head.clone();
+        self.reading(move |repository| authors::written(repository, &head, &below)).await
     }
 
     async fn keep(&self, scope: &str, commit: &CommitId) -> Result<(), SourceError> {

@@ -5,6 +5,7 @@
 //! refuse. What cannot be read is an error, never an empty listing: unreadable is not deleted. Deliberately
 //! absent: what the files mean (desired), whether a new head may be followed (reconcile), the forge.
 
+mod authors;
 mod changes;
 mod git;
 mod history;
@@ -22,6 +23,7 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,7 @@ use async_trait::async_trait;
 
 use crate::domain::{CommitId, Disposition, Listing, ObjectId, Revision, TenantId, Timestamp, Tree};
 
+pub use authors::Known;
 pub use changes::{Changes, Watched};
 pub use git::GitSource;
 pub use history::{CommitSignature, Written};
@@ -106,6 +109,13 @@ pub trait Source: Contents {
     /// # Errors
     /// [`SourceError::Unreadable`].
     async fn commit_info(&self, id: &CommitId) -> Result<CommitInfo, SourceError>;
+
+    /// Who wrote or made the commits that changed these directories since they were as known, and the head itself:
+    /// addresses (`mail:…`, lower case) and SSH keys (`ssh:…`, base64), as commits name them. Looks at 1,000 commits.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`].
+    async fn authors(&self, head: &CommitId, below: Vec<Known>) -> Result<BTreeSet<String>, SourceError>;
 
     /// Keeps an applied commit from being collected, whatever the remote does. `scope` is a tenant or `platform`.
     ///

@@ -1,5 +1,6 @@
 //! What every engine must do, run on each: the meaning of the trait, one test a sentence.
 
+mod approvals;
 mod pins;
 
 use std::sync::Arc;
@@ -15,6 +16,10 @@ use crate::domain::{
 };
 use crate::record::Verifier;
 use crate::run::CancelRequest;
+use approvals::{
+    a_run_that_waits_for_people_holds_no_slot, an_answer_is_recorded_once_and_counts_for_what_was_shown,
+    nobody_answers_in_time,
+};
 use pins::{
     a_pin_lets_itself_go_once_and_makes_up_for_no_schedule, a_pin_takes_only_an_applied_commit,
     limits_are_the_lesser_of_the_commit_and_the_applied_state,
@@ -75,6 +80,9 @@ conformance!(
     a_schedule_fires_once_and_moves_its_cursor,
     a_schedule_meets_its_last_run,
     cancelling_ends_what_waits_and_stops_what_runs,
+    an_answer_is_recorded_once_and_counts_for_what_was_shown,
+    a_run_that_waits_for_people_holds_no_slot,
+    nobody_answers_in_time,
     revoking_names_the_runs_and_ends_them_where_it_says_so,
     a_pin_takes_only_an_applied_commit,
     a_pin_lets_itself_go_once_and_makes_up_for_no_schedule,

@@ -15,6 +15,7 @@ use super::fixture::*;
 use super::*;
 use crate::authz::action::{Start, View, ViewAccess};
 use crate::domain::{Outcome, Workflow};
+use crate::run::Verdict;
 
 const DIRECTORY: &str = "TENANTRY_CRASH_DIRECTORY";
 const FIRST: &str = "TENANTRY_CRASH_FIRST";
@@ -22,8 +23,9 @@ const WORKER: &str = "embedded";
 /// Runs that one process makes at most.
 const RUNS: u64 = 1_000;
 
+/// Two steps, and people who are asked between them.
 fn two_steps() -> Workflow {
-    workflow("w", &["one", "two"])
+    asking("w")
 }
 
 async fn open(directory: &Path) -> SqliteStore {
@@ -70,6 +72,16 @@ async fn child() {
                 held = next;
             }
         }
+        let view = right::<View>("audrey", &actual, now);
+        let record = store.run(&view, &run_id(number)).await.unwrap();
+        // Sometimes nobody answers, and it still asks when all is over.
+        let asked = record.steps.iter().find_map(|step| step.approval.clone()).filter(|_| number % 3 != 0);
+        if let Some(asked) = asked {
+            let said = answer("audrey", Verdict::Approve, &asked.shown);
+            let permit = answer_right("audrey", &actual, now).unwrap();
+            store.decide_step(&permit, &record.id, said, entry("step.approved", now)).await.unwrap();
+            acknowledged(&format!("approved {number}"));
+        }
     }
 }
 
@@ -79,6 +91,7 @@ struct Told {
     generation: u64,
     queued: BTreeSet<u64>,
     completed: BTreeSet<String>,
+    approved: BTreeSet<u64>,
 }
 
 /// Starts the process, and kills it after a while unless it kills itself.
@@ -106,6 +119,7 @@ fn run_and_kill(directory: &Path, first: u64, failpoint: Option<&str>, after: Du
         match done.split_once(' ').unwrap() {
             ("applied", generation) => told.generation = generation.parse().unwrap(),
             ("queued", number) => assert!(told.queued.insert(number.parse().unwrap())),
+            ("approved", number) => assert!(told.approved.insert(number.parse().unwrap())),
             ("completed", attempt) => assert!(told.completed.insert(attempt.to_owned()), "{attempt} twice"),
             other => panic!("{other:?}"),
         }
@@ -137,9 +151,24 @@ async fn check(directory: &Path, told: &Told) {
     for number in &told.queued {
         assert!(runs.contains_key(&run_id(*number)), "run {number} was lost");
     }
+    for number in &told.approved {
+        let steps = &runs[&run_id(*number)].steps;
+        let agreed = steps.iter().find(|step| step.approval.is_some()).expect("it was asked");
+        assert_eq!(agreed.outcome, Some(Outcome::Success), "the answer to run {number} was lost");
+    }
+    for record in runs.values() {
+        // Whatever went past people was agreed to.
+        let agreed = record
+            .steps
+            .iter()
+            .any(|step| step.approval.as_ref().is_some_and(|asked| !asked.given.is_empty()));
+        let past = record.steps.iter().any(|step| step.id.as_str() == "two" && step.attempt > 0);
+        assert!(agreed || !past, "{} went on by itself", record.id);
+    }
     let mut ended = BTreeSet::new();
     for record in runs.values() {
-        for step in record.steps.iter().filter(|step| step.outcome == Some(Outcome::Success)) {
+        let attempts = record.steps.iter().filter(|step| step.approval.is_none());
+        for step in attempts.filter(|step| step.outcome == Some(Outcome::Success)) {
             assert!(ended.insert(format!("{}/{}#{}", record.id, step.id, step.attempt)));
         }
         let successes = |id: &str| {

@@ -11,7 +11,7 @@ use super::fixture::*;
 use super::*;
 use crate::authz::action::{Cancel, Start, Steer, Suspend, View, ViewAccess};
 use crate::domain::{Actor, OnLimit, Outcome, Overlap, TriggerKind, Workflow};
-use crate::run::CancelRequest;
+use crate::run::{CancelRequest, Verdict};
 
 /// One operation; numbers choose among what there is.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ enum Act {
     Complete { lease: u8, well: bool, again: bool },
     Renew { lease: u8 },
     Cancel { tenant: u8, run: u8 },
+    Answer { tenant: u8, run: u8, yes: bool, right: bool },
     Pause { tenant: u8, workflow: u8, on: bool },
     Suspend { tenant: u8, on: bool },
     Pin { tenant: u8, shape: u8, on: bool },
@@ -35,9 +36,9 @@ enum Act {
 
 fn act() -> impl Strategy<Value = Act> {
     let tenant = 0..2_u8;
-    let workflow = 0..4_u8;
+    let workflow = 0..5_u8;
     prop_oneof![
-        2 => (tenant.clone(), 0..4_u8).prop_map(|(tenant, shape)| Act::Apply { tenant, shape }),
+        2 => (tenant.clone(), 0..5_u8).prop_map(|(tenant, shape)| Act::Apply { tenant, shape }),
         1 => tenant.clone().prop_map(|tenant| Act::Remove { tenant }),
         6 => (tenant.clone(), workflow.clone(), 0..12_u8)
             .prop_map(|(tenant, workflow, key)| Act::Start { tenant, workflow, key }),
@@ -48,6 +49,8 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(lease, well, again)| Act::Complete { lease, well, again }),
         2 => (0..8_u8).prop_map(|lease| Act::Renew { lease }),
         2 => (tenant.clone(), 0..8_u8).prop_map(|(tenant, run)| Act::Cancel { tenant, run }),
+        3 => (tenant.clone(), 0..8_u8, prop::bool::weighted(0.7), prop::bool::weighted(0.9))
+            .prop_map(|(tenant, run, yes, right)| Act::Answer { tenant, run, yes, right }),
         1 => (tenant.clone(), workflow, any::<bool>())
             .prop_map(|(tenant, workflow, on)| Act::Pause { tenant, workflow, on }),
         1 => (tenant, any::<bool>()).prop_map(|(tenant, on)| Act::Suspend { tenant, on }),
@@ -62,6 +65,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 fn workflows(shape: u8) -> Vec<Workflow> {
     let mut all = vec![
+        asking("asks"),
         workflow("plain", &["one", "two"]),
         exclusive("queue", OnLimit::Queue),
         exclusive("skip", OnLimit::Skip),
@@ -218,9 +222,27 @@ impl Play {
                 let done = store.cancel(&permit, &id, request, entry("run.cancelled", now)).await;
                 self.say("cancel", done);
             }
+            Act::Answer { tenant, run, yes, right: eligible } => {
+                let Some(actual) = self.live(*tenant).await else { return };
+                let view = right::<View>("audrey", &actual, now);
+                let id = run_id(u64::from(*run));
+                let record = store.run(&view, &id).await.ok();
+                let asked = record.iter().flat_map(|run| &run.steps).find_map(|step| step.approval.clone());
+                let who = if *eligible { "audrey" } else { "carol" };
+                let verdict = if *yes { Verdict::Approve } else { Verdict::Reject };
+                let shown = asked.map(|asked| asked.shown).unwrap_or_default();
+                match answer_right(who, &actual, now) {
+                    Ok(permit) => {
+                        let said = answer(who, verdict, &shown);
+                        let done = store.decide_step(&permit, &id, said, entry("step.approved", now)).await;
+                        self.say("answer", done);
+                    }
+                    Err(refusal) => self.said.push(json!(refusal.to_string())),
+                }
+            }
             Act::Pause { tenant, workflow, on } => {
                 let Some(actual) = self.live(*tenant).await else { return };
-                let known = workflows(3)[usize::from(*workflow)].id.clone();
+                let known = workflows(4)[usize::from(*workflow)].id.clone();
                 let pause = on.then(|| Pause { reason: "look".to_owned(), until: Some(now + LEASE) });
                 let permit = right::<Steer>("carol", &actual, now);
                 let done = store.set_pause(&permit, &known, pause, entry("workflow.paused", now)).await;

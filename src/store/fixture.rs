@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{Application, Report, StoreError};
-use crate::authz::{Action, Facts, Permit, Standing, action, decide};
+use crate::authz::{Action, Facts, Permit, Standing, action, decide, decide_step};
 use crate::domain::{
-    Actor, ActualState, AuditEntry, Ceilings, ChangeControlMode, ChangeKeys, CommitId, Concurrency, Grant,
-    Isolation, Length, OnLimit, Outcome, Platform, Principal, Removals, Resources, Retry, Role, RunId,
-    RunPins, Shell, Status, StatusRow, Step, TenantId, TenantKind, TenantSettings, TenantState, Timestamp,
-    Trigger, TriggerKind, Triggers, Waits, Work, Workflow,
+    Actor, ActualState, Approver, AuditEntry, Ceilings, ChangeControlMode, ChangeKeys, CommitId, Concurrency,
+    Grant, Isolation, Length, OnLimit, OnTimeout, Outcome, Platform, Principal, Removals, Resources, Retry,
+    Role, RunId, RunPins, Shell, Status, StatusRow, Step, StepApproval, TenantId, TenantKind, TenantSettings,
+    TenantState, Timestamp, Trigger, TriggerKind, Triggers, Waits, Work, Workflow,
 };
 use crate::record::AttemptRecord;
+use crate::run::{Decision, Verdict};
 
 /// When every test begins.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_764_000_000_000);
@@ -78,6 +79,41 @@ pub(crate) fn workflow(id: &str, steps: &[&str]) -> Workflow {
         uses: None,
         steps: all,
         on_failure: None,
+    }
+}
+
+/// A workflow that asks the auditor between two steps, for an hour.
+pub(crate) fn asking(id: &str) -> Workflow {
+    let mut flow = workflow(id, &["one", "agree", "two"]);
+    flow.steps[1].work = Work::Approval(StepApproval {
+        from: vec![Approver::Role(Role::Auditor)],
+        count: 1,
+        timeout: Length::from_secs(3_600),
+        on_timeout: OnTimeout::Reject,
+    });
+    flow
+}
+
+/// The right of a person to answer what [`asking`] asks.
+pub(crate) fn answer_right(
+    who: &str,
+    actual: &ActualState,
+    now: Timestamp,
+) -> Result<Permit<action::ApproveStep>, crate::authz::Refusal> {
+    let platform = platform();
+    let facts = Facts::of(actual, Some(&platform));
+    decide_step(&Actor::User(who.parse().unwrap()), &facts, &[Approver::Role(Role::Auditor)], now)
+}
+
+/// The answer of a person to the step `agree` of a run.
+pub(crate) fn answer(who: &str, verdict: Verdict, shown: &str) -> Decision {
+    Decision {
+        step: "agree".parse().unwrap(),
+        by: who.parse().unwrap(),
+        verdict,
+        shown: shown.to_owned(),
+        reason: None,
+        lapsed: BTreeSet::new(),
     }
 }
 
@@ -170,6 +206,7 @@ pub(crate) fn application(
         keys: ChangeKeys::default(),
         digest: next.as_ref().map(TenantState::digest),
         next,
+        authors: BTreeSet::new(),
         removals: Removals::default(),
         removals_only: false,
         runs: Vec::new(),
@@ -190,6 +227,7 @@ pub(crate) fn pins(tenant: &TenantId, workflow: &Workflow, number: u64, now: Tim
         generation: 1,
         trigger: Trigger { kind: TriggerKind::Manual, key: format!("request-{number}"), time: now },
         actor: Actor::User("carol".parse().unwrap()),
+        authors: BTreeSet::new(),
         inputs: BTreeMap::new(),
         inputs_digest: "none".to_owned(),
         secret_versions: BTreeMap::new(),

@@ -42,7 +42,7 @@ use crate::authz::{Permit, Standing, action};
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditEntry, AuditRecord, ChangeKeys, CommitId, Disposition,
     HostPort, Length, Pause, PinNote, Platform, Removals, RunId, RunPins, SecretName, StatusRow, TenantId,
-    TenantState, Timestamp, VersionId, WorkflowId,
+    TenantState, Timestamp, UserId, VersionId, WorkflowId,
 };
 
 /// One tenant brought to a revision: everything of it lands in one transaction or nothing does.
@@ -58,6 +58,8 @@ pub struct Application {
     pub next: Option<TenantState>,
     /// Digest of `next`; the generation rises only when it differs from the applied one.
     pub digest: Option<String>,
+    /// Who wrote what comes in with it, as far as known.
+    pub authors: BTreeSet<UserId>,
     /// What is taken away; raises the authority number.
     pub removals: Removals,
     /// Whether only the removals are applied (`restricted_commit`), the rest staying as it is.
@@ -412,6 +414,18 @@ pub trait Store: Send + Sync {
         request: crate::run::CancelRequest,
         audit: AuditEntry,
     ) -> Result<(), StoreError>;
+    /// Puts an answer to an approval into a run, with its record; gives whether it changed anything, which saying the
+    /// same again does not.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with why it does not count; [`StoreError::NotFound`] without such a run.
+    async fn decide_step(
+        &self,
+        permit: &Permit<action::ApproveStep>,
+        run: &RunId,
+        decision: crate::run::Decision,
+        audit: AuditEntry,
+    ) -> Result<bool, StoreError>;
     /// Ticks every run whose time has come, at most `limit`; gives the next time one will.
     async fn wake(&self, limit: u32, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
     /// The applied state against which the broker narrows a step's reach, read under its lease.
@@ -439,6 +453,13 @@ pub trait Store: Send + Sync {
         permit: &Permit<action::Start>,
         run: &RunId,
     ) -> Result<crate::run::RunState, StoreError>;
+    /// Whom a step of a run asks, and who has agreed so far; `None` if it asks nobody.
+    async fn asked(
+        &self,
+        permit: &Permit<action::View>,
+        run: &RunId,
+        step: &crate::domain::StepId,
+    ) -> Result<Option<Asked>, StoreError>;
     /// One run as its record.
     async fn run(
         &self,
@@ -476,6 +497,15 @@ pub trait Store: Send + Sync {
     async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
     /// Now, never earlier than the last recorded time.
     async fn now(&self, clock: Timestamp) -> Result<Timestamp, StoreError>;
+}
+
+/// Whom a step asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Who may give it.
+    pub from: Vec<crate::domain::Approver>,
+    /// Who has given it so far.
+    pub given: BTreeSet<UserId>,
 }
 
 /// Which code a tenant is to be held at.

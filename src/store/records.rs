@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::rows::AttemptRow;
-use crate::domain::{Outcome, Phase, RunPins};
-use crate::record::{RunRecord, StepRecord};
-use crate::run::{ItemState, RunState};
+use crate::domain::{Actor, Outcome, Phase, RunPins, StepId, UserId};
+use crate::record::{AnswerRecord, ApprovalRecord, RunRecord, StepRecord};
+use crate::run::{self, ApprovalState, ItemState, RunState, Said};
 
 /// Puts a run's record together; `attempts` stand in the order they were leased.
 pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<AttemptRow>) -> RunRecord {
@@ -31,6 +31,7 @@ pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<Attempt
             started_at: Some(attempt.leased_at),
             ended_at: attempt.ended_at,
             log_bytes: attempt.record.as_ref().map_or(0, |record| record.log_bytes),
+            approval: None,
             outputs,
             record: attempt.record,
         });
@@ -51,6 +52,7 @@ pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<Attempt
                 started_at: None,
                 ended_at: known.ended_at,
                 log_bytes: 0,
+                approval: None,
                 outputs: item.outputs.clone(),
                 record: None,
             });
@@ -71,6 +73,7 @@ pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<Attempt
             started_at: None,
             ended_at: step.ended_at,
             log_bytes: 0,
+            approval: step.approval.as_ref().and_then(|asked| approval_record(pins, state, id, asked)),
             outputs: Default::default(),
             record: None,
         });
@@ -96,4 +99,29 @@ pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<Attempt
         inputs_digest: pins.inputs_digest.clone(),
         rerun_of: pins.rerun_of.clone(),
     }
+}
+
+fn approval_record(
+    pins: &RunPins,
+    state: &RunState,
+    id: &StepId,
+    asked: &ApprovalState,
+) -> Option<ApprovalRecord> {
+    let written = pins.workflow.approval(id)?;
+    let mut shown = run::shown_to_approvers(pins, state, pins.workflow.step(id)?);
+    let answer = |(by, said): (&UserId, &Said)| AnswerRecord {
+        by: Actor::User(by.clone()),
+        at: said.at,
+        reason: said.reason.clone(),
+    };
+    Some(ApprovalRecord {
+        from: written.from.iter().map(ToString::to_string).collect(),
+        count: written.count,
+        asked_at: asked.asked_at,
+        until: asked.until,
+        shown: asked.shown.clone(),
+        steps: shown["steps"].take(),
+        given: asked.given.iter().map(answer).collect(),
+        rejected: asked.rejected.as_ref().map(|(by, said)| answer((by, said))),
+    })
 }

@@ -114,9 +114,13 @@ impl RunRow {
     pub(super) fn is_admitted(&self) -> bool {
         self.state.admitted_at.is_some()
     }
-    /// Counts against the tenant's limit: begun and not over.
+    /// Whether an attempt of it was ever leased.
+    pub(super) fn has_begun(&self) -> bool {
+        self.state.started_at.is_some()
+    }
+    /// Counts against the tenant's limit: begun, not over, and not waiting for people alone.
     pub(super) fn is_active(&self) -> bool {
-        self.state.started_at.is_some() && !self.is_over()
+        self.has_begun() && !self.is_over() && !self.state.resting
     }
 }
 

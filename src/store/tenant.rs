@@ -56,6 +56,7 @@ pub(super) fn apply(actual: &ActualState, application: &Application, now: Timest
                     digest,
                     keys: application.keys.clone(),
                     at: now,
+                    authors: application.authors.clone(),
                     state: state.clone(),
                 }
             }

@@ -8,16 +8,16 @@ use async_trait::async_trait;
 use super::operations as op;
 use super::rows::{Document, Engine, work};
 use super::{
-    Application, AppliedAt, AppliedPlatform, Fired, Lease, Pending, PinRequest, Renewal, Report, RunFilter,
-    SourceRow, Started, Store, StoreError, TenantHead,
+    Application, AppliedAt, AppliedPlatform, Asked, Fired, Lease, Pending, PinRequest, Renewal, Report,
+    RunFilter, SourceRow, Started, Store, StoreError, TenantHead,
 };
 use crate::authz::{Permit, action};
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditEntry, AuditRecord, Pause, PinNote, RunId, RunPins,
-    SecretName, StatusRow, TenantId, Timestamp, VersionId, WorkflowId,
+    SecretName, StatusRow, StepId, TenantId, Timestamp, VersionId, WorkflowId,
 };
 use crate::record::RunRecord;
-use crate::run::{CancelRequest, RunState};
+use crate::run::{CancelRequest, Decision, RunState};
 
 /// Writes an operation over the rows `$rows` as an engine takes it; what it names is moved into it.
 macro_rules! work {
@@ -224,6 +224,16 @@ impl<E: Engine> Store for E {
         let (permit, run) = (permit.clone(), run.clone());
         self.write(work!(|rows| op::cancel(rows, &permit, &run, request, audit))).await
     }
+    async fn decide_step(
+        &self,
+        permit: &Permit<action::ApproveStep>,
+        run: &RunId,
+        decision: Decision,
+        audit: AuditEntry,
+    ) -> Result<bool, StoreError> {
+        let (permit, run) = (permit.clone(), run.clone());
+        self.write(work!(|rows| op::decide_step(rows, &permit, &run, decision, audit))).await
+    }
     async fn wake(&self, limit: u32, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         // Looking at the time is no reason to wait for the writer.
         let next = self.read(work!(|rows| rows.next_wake())).await?;
@@ -258,6 +268,15 @@ impl<E: Engine> Store for E {
     async fn progress(&self, permit: &Permit<action::Start>, run: &RunId) -> Result<RunState, StoreError> {
         let (permit, run) = (permit.clone(), run.clone());
         self.read(work!(|rows| op::progress(rows, &permit, &run))).await
+    }
+    async fn asked(
+        &self,
+        permit: &Permit<action::View>,
+        run: &RunId,
+        step: &StepId,
+    ) -> Result<Option<Asked>, StoreError> {
+        let (permit, run, step) = (permit.clone(), run.clone(), step.clone());
+        self.read(work!(|rows| op::asked(rows, &permit, &run, &step))).await
     }
     async fn run(&self, permit: &Permit<action::View>, run: &RunId) -> Result<RunRecord, StoreError> {
         let (permit, run) = (permit.clone(), run.clone());

@@ -342,6 +342,19 @@ fn stepped(before: &str, after: &str) -> Edit {
     File(PROBE, text(before), text(after))
 }
 
+/// A probe that asks people from now on.
+fn asked(approval: &'static str) -> Edit {
+    asked_anew("script: echo", approval)
+}
+
+/// A probe with three steps; the second of them changes.
+fn asked_anew(before: &'static str, after: &'static str) -> Edit {
+    let text = |second: &str| -> &'static str {
+        format!("steps:\n  a: {{ script: echo }}\n  b: {{ {second} }}\n  c: {{ script: echo }}\n").leak()
+    };
+    File(PROBE, text(before), text(after))
+}
+
 fn workflow_rows() -> Vec<Row> {
     let run = "run: scripts/publish.sh";
     let step = |more: &str| -> Edit { stepped(run, &format!("{run}, {more}")) };
@@ -531,18 +544,29 @@ fn workflow_rows() -> Vec<Row> {
         ("workflow WrittenStep.args", LINE, step("args: [a]")),
         ("workflow WrittenStep.needs", LINE, step("needs: []")),
         ("workflow WrittenStep.if", LINE, step("if: \"size(steps.a.outputs.list) > 0\"")),
-        ("workflow WrittenStep.approval", REFUSED, stepped(run, "approval: { from: [operator] }")),
-        ("workflow WrittenApproval.from", REFUSED, stepped(run, "approval: { from: [operator, developer] }")),
-        ("workflow WrittenApproval.count", REFUSED, stepped(run, "approval: { from: [operator], count: 2 }")),
+        ("workflow WrittenStep.approval", LINE, asked("approval: { from: [operator] }")),
+        (
+            "workflow WrittenApproval.from",
+            LINE,
+            asked_anew("approval: { from: [operator] }", "approval: { from: [operator, owner] }"),
+        ),
+        (
+            "workflow WrittenApproval.count",
+            LINE,
+            asked_anew(
+                "approval: { from: [operator, owner], count: 2 }",
+                "approval: { from: [operator, owner] }",
+            ),
+        ),
         (
             "workflow WrittenApproval.timeout",
-            REFUSED,
-            stepped(run, "approval: { from: [operator], timeout: 2h }"),
+            LINE,
+            asked_anew("approval: { from: [operator] }", "approval: { from: [operator], timeout: 2h }"),
         ),
         (
             "workflow WrittenApproval.on_timeout",
-            REFUSED,
-            stepped(run, "approval: { from: [operator], on_timeout: skip }"),
+            LINE,
+            asked_anew("approval: { from: [operator] }", "approval: { from: [operator], on_timeout: skip }"),
         ),
         ("workflow WrittenStep.secrets", LINE, step("secrets: [shop_api_token]")),
         ("workflow WrittenStep.with", LINE, step("with: { a: 1 }")),
@@ -987,6 +1011,7 @@ fn planned(before: &Side, after: &Side) -> Result<Document, String> {
         digest: base.state.digest(),
         keys: base.keys,
         at,
+        authors: BTreeSet::new(),
         state: base.state,
     };
     let actual = ActualState { generation: 1, applied: Some(applied), ..ActualState::empty(acme.clone()) };

@@ -6,6 +6,7 @@
     reason = "tests from outside read files, start programs, say what is missing, and may fail where they stand"
 )]
 
+mod approvals;
 mod bad_luck;
 mod change;
 mod commands;

@@ -35,6 +35,7 @@ fn bench() -> Workbench {
         "tenants/acme/tenant.yaml",
         "owner: olga\negress: [api.stripe.com:443, db.acme.example:5432]\n",
     );
+    bench.write("platform/people.yaml", "users: { alice: {}, bob: {}, olga: {} }\ngroups: { ops: [bob] }\n");
     bench.write("tenants/acme/scripts/pull.sh", "#!/bin/sh\necho pulled\n");
     bench.write("tenants/acme/scripts/load.sh", "#!/bin/sh\necho loaded\n");
     bench.write("tenants/acme/scripts/tell.sh", "#!/bin/sh\necho somebody is told\n");
@@ -74,13 +75,19 @@ fn every_example_is_what_the_page_says() {
             continue;
         }
         assert_eq!(validate.code, 0, "{text}\n{}{}", validate.out, validate.err);
+        let mut more = Vec::new();
         let code = match words.as_slice() {
             [] => continue,
             ["run"] => 0,
             ["run", "fails"] => 1,
+            ["run", word] if word.starts_with("approve=") => {
+                more.extend(["--approve", word.strip_prefix("approve=").unwrap()]);
+                0
+            }
             other => panic!("nobody knows {other:?}"),
         };
         let mut run = bench.tenantry(&["run", "acme/example", "--repo", repo]);
+        run.args(more);
         let output = run.env("SOPS_AGE_KEY_FILE", &identity).output().unwrap();
         let said =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -48,6 +48,9 @@ pub struct RunArgs {
     /// With `--step`: an output of another step, in place of running that. May be given several times
     #[arg(long = "output", value_name = "STEP.NAME=VALUE", value_parser = output, requires = "step")]
     outputs: Vec<(StepId, FieldName, String)>,
+    /// Agrees to what this step asks: here nobody else does. May be given several times
+    #[arg(long = "approve", value_name = "STEP")]
+    approve: Vec<StepId>,
     /// Takes values from this dotenv file in place of the secrets, and opens none
     #[arg(long, value_name = "FILE")]
     secrets_file: Option<PathBuf>,

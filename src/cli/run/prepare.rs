@@ -11,7 +11,7 @@ use crate::desired::written::nearest;
 use crate::desired::{self, report};
 use crate::domain::{
     Actor, ChangeKeys, CommitId, DesiredState, Diagnostic, Listing, Platform, RunId, RunPins, SecretName,
-    Severity, TenantState, Trigger, TriggerKind, Workflow, WorkflowId, digest_of,
+    Severity, TenantState, Trigger, TriggerKind, Work, Workflow, WorkflowId, digest_of,
 };
 use crate::record::redactable;
 use crate::run::{self, Ask, GivenOutputs};
@@ -198,6 +198,7 @@ fn pins(
         state,
         revoked: &BTreeMap::new(),
         commit,
+        authors: &BTreeSet::new(),
         tree,
         generation: 1,
         workflow: id,
@@ -214,7 +215,30 @@ fn pins(
         let answered = pins.workflow.steps.iter().rev().skip(1).map(|step| step.id.clone());
         given = answered.map(|id| (id.clone(), outputs.get(&id).cloned().unwrap_or_default())).collect();
     }
+    approve(args, &mut pins.workflow, &given)?;
     Ok((pins, given))
+}
+
+/// Sees to it that each step that asks people is answered at this terminal, where nobody else can.
+fn approve(args: &RunArgs, workflow: &mut Workflow, given: &GivenOutputs) -> Result<(), Ending> {
+    let mut unanswered = Vec::new();
+    let mut asking = Vec::new();
+    for step in workflow.steps.iter_mut().filter(|step| !given.contains_key(&step.id)) {
+        let Work::Approval(asked) = &mut step.work else { continue };
+        asking.push(step.id.clone());
+        if args.approve.contains(&step.id) {
+            asked.count = 1;
+        } else {
+            unanswered.push(format!(
+                "step `{0}` asks for an approval, which only people of a daemon give: `--approve {0}` goes on as if they had",
+                step.id
+            ));
+        }
+    }
+    if let Some(other) = args.approve.iter().find(|step| !asking.contains(step)) {
+        unanswered.push(format!("step `{other}` asks for no approval: leave out `--approve {other}`"));
+    }
+    if unanswered.is_empty() { Ok(()) } else { Err(not_started(&unanswered)) }
 }
 
 /// One problem as it is, several below each other.

@@ -1,5 +1,6 @@
 //! From what was written to what is meant.
 
+mod approvals;
 mod change;
 mod clock;
 mod content;
@@ -29,7 +30,7 @@ use crate::desired::written::{
     Language, WrittenRoles, WrittenSecrets, WrittenTenant, WrittenWorkflow, decode,
 };
 use crate::domain::{
-    CommitId, DesiredState, Diagnostic, GroupId, Listing, Platform, Principal, Severity, TenantId,
+    CommitId, DesiredState, Diagnostic, Grant, GroupId, Listing, Platform, Principal, Severity, TenantId,
     TenantSettings, TenantState, Tree, UserId, WorkflowId,
 };
 use crate::sops::Recipient;
@@ -224,7 +225,7 @@ impl Tenancy<'_> {
         let settings = self.settings(found);
         let (grants, elevations) = self.roles(settings.as_ref(), found);
         let secrets = self.secrets(settings.as_ref(), found);
-        let workflows = self.workflows(settings.as_ref(), secrets.as_ref(), found);
+        let workflows = self.workflows(settings.as_ref(), secrets.as_ref(), &grants, found);
         if let Some(secrets) = &secrets {
             routes::check_secrets(&format!("{}tenant.yaml", self.root), secrets, found);
         }
@@ -238,7 +239,12 @@ impl Tenancy<'_> {
                 Principal::Group(group) => Some(group),
                 Principal::User(_) | Principal::Service(_) => None,
             })
-            .map(|group| (group.clone(), self.platform.people.groups.get(group).cloned().unwrap_or_default()))
+            .cloned()
+            .chain(approvals::groups(&workflows))
+            .map(|group| {
+                let members = self.platform.people.groups.get(&group).cloned().unwrap_or_default();
+                (group, members)
+            })
             .collect();
         Some(TenantState { settings, grants, elevations, groups, secrets, workflows })
     }
@@ -280,6 +286,7 @@ impl Tenancy<'_> {
         &self,
         settings: Option<&TenantSettings>,
         secrets: Option<&secrets::Lowered>,
+        grants: &BTreeSet<Grant>,
         found: &mut Found,
     ) -> Option<BTreeMap<WorkflowId, crate::domain::Workflow>> {
         let below = format!("{}workflows/", self.root);
@@ -294,7 +301,10 @@ impl Tenancy<'_> {
             let Ok(id) = name.parse::<WorkflowId>() else { continue };
             let lowered = file::parse(path, entry, found)
                 .and_then(|root| decode(&root, path, Language::Yaml, &mut found.list))
-                .and_then(|written| workflow::lower(self, &id, path, written, settings, secrets, found));
+                .and_then(|written| {
+                    let around = workflow::Around { settings, secrets, grants };
+                    workflow::lower(self, &id, path, written, around, found)
+                });
             match lowered {
                 Some(workflow) => {
                     workflows.insert(id, workflow);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::approvals;
 use super::expressions::{KnownStep, Sight};
 use super::file::Found;
 use super::hosts;
@@ -263,16 +264,10 @@ impl Body<'_> {
     ) -> Option<Step> {
         let span = written.span;
         let step = written.value;
-        let path = self.scene.path;
-        if let Some(approval) = &step.approval {
-            let finding = rules::NOT_SUPPORTED.at(
-                path,
-                Some(approval.span),
-                "approvals of steps are not supported yet",
-            );
-            found.push(finding.help("split the workflow in two, and let a person start the second"));
-        }
-        let work = self.work(&id, span, &step, found);
+        let work = match &step.approval {
+            Some(approval) => approvals::lower(self.scene, approval, &step, found).map(Work::Approval),
+            None => self.work(&id, span, &step, found),
+        };
         let for_each = self.for_each(&step, ended, found);
         let mut roots = vec![Root::Inputs, Root::Steps, Root::Trigger, Root::Run, Root::Tenant];
         let sight = self.sight("in a condition", &roots, ended, false);
@@ -362,7 +357,6 @@ impl Body<'_> {
                 );
                 None
             }
-            (None, None) if step.approval.is_some() => None,
             (None, None) => {
                 let message = format!("the step `{id}` does nothing");
                 let finding = rules::MISSING_FIELD.at(path, Some(first_line(span)), message);

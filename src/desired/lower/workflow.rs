@@ -13,8 +13,8 @@ use crate::desired::written::{
     listed, nearest,
 };
 use crate::domain::{
-    CommitId, Concurrency, FieldName, Input, Length, OnLimit, Pinned, SecretName, Span, Spanned, TenantId,
-    TenantSettings, Tree, Workflow, WorkflowId,
+    CommitId, Concurrency, FieldName, Grant, Input, Length, OnLimit, People, Pinned, SecretName, Span,
+    Spanned, TenantId, TenantSettings, Tree, Workflow, WorkflowId,
 };
 use crate::expression::Root;
 
@@ -30,6 +30,9 @@ pub(super) struct Scene<'a> {
     pub(super) tree: &'a Tree,
     pub(super) settings: Option<&'a TenantSettings>,
     pub(super) secrets: Option<&'a secrets::Lowered>,
+    /// Who has which role here.
+    pub(super) grants: &'a BTreeSet<Grant>,
+    pub(super) people: &'a People,
     /// For a shared workflow: its names to this tenant's, with the place of the use.
     pub(super) mapping: Option<Mapping<'a>>,
     /// The tenant's directory, which globs beside `uses` are written from.
@@ -50,33 +53,52 @@ pub(super) struct Mapping<'a> {
     pub(super) names: BTreeMap<SecretName, Spanned<SecretName>>,
 }
 
+/// What of the tenant stands around its workflows, as far as it could be read.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) settings: Option<&'a TenantSettings>,
+    pub(super) secrets: Option<&'a secrets::Lowered>,
+    pub(super) grants: &'a BTreeSet<Grant>,
+}
+
 pub(super) fn lower(
     tenancy: &Tenancy<'_>,
     id: &WorkflowId,
     path: &str,
     written: WrittenWorkflow,
-    settings: Option<&TenantSettings>,
-    secrets: Option<&secrets::Lowered>,
+    around: Around<'_>,
     found: &mut Found,
 ) -> Option<Workflow> {
+    let Around { settings, secrets, grants } = around;
+    let people = &tenancy.platform.people;
     let own = Place { root: &tenancy.root, tree: tenancy.tree };
     let Some(uses) = written.uses.clone() else {
         let tenant = tenancy.tenant;
-        let scene =
-            Scene { tenant, path, root: own.root, tree: own.tree, settings, secrets, mapping: None, own };
+        let scene = Scene {
+            tenant,
+            path,
+            root: own.root,
+            tree: own.tree,
+            settings,
+            secrets,
+            grants,
+            people,
+            mapping: None,
+            own,
+        };
         return lower_body(&scene, id, written, None, found);
     };
     let Body { name, tree, at } = shared_body(tenancy, path, &uses, found)?;
     let Some(commit) = at else {
         return expanded(
-            &Use { tenancy, id, path, name: &name, tree, span: uses.span, settings, secrets },
+            &Use { tenancy, id, path, name: &name, tree, span: uses.span, around },
             written,
             found,
         );
     };
     // The file that lies there now is another one: what is wrong in the pinned one is told at the pin.
     let mut inner = Found::default();
-    let its = Use { tenancy, id, path, name: &name, tree, span: uses.span, settings, secrets };
+    let its = Use { tenancy, id, path, name: &name, tree, span: uses.span, around };
     let workflow = expanded(&its, written, &mut inner);
     let shared = format!("shared/{name}/");
     found.absorb(inner, |mut finding| {
@@ -105,13 +127,13 @@ struct Use<'a> {
     /// Holds `shared/NAME/`.
     tree: &'a Tree,
     span: Span,
-    settings: Option<&'a TenantSettings>,
-    secrets: Option<&'a secrets::Lowered>,
+    around: Around<'a>,
 }
 
 /// The shared workflow as this tenant's.
 fn expanded(its: &Use<'_>, written: WrittenWorkflow, found: &mut Found) -> Option<Workflow> {
-    let Use { tenancy, id, path, name, tree, settings, secrets, .. } = *its;
+    let Use { tenancy, id, path, name, tree, around, .. } = *its;
+    let Around { settings, secrets, grants } = around;
     let (own, names) = own_part(path, &written, found)?;
     let root = format!("shared/{name}/");
     let body_path = format!("{root}workflow.yaml");
@@ -141,6 +163,8 @@ fn expanded(its: &Use<'_>, written: WrittenWorkflow, found: &mut Found) -> Optio
         tree,
         settings,
         secrets,
+        grants,
+        people: &tenancy.platform.people,
         mapping,
         own: place,
     };

@@ -158,4 +158,9 @@ family! {
         why: "Each run would start the next one, for ever."
         wrong: "on: commit\nscript: git commit -am report && git push"
         right: "on: { schedule: \"0 4 * * *\" }\nscript: git commit -am report && git push"
+    APPROVAL_OUT_OF_REACH = "W232" "approval-out-of-reach" Warning
+        what: "Fewer people could give an approval than it takes."
+        why: "It would wait until its time is over and then be rejected or skipped. People named in `from` count if they hold a role in the tenant."
+        wrong: "steps:\n  pull: { run: scripts/pull.py }\n  check: { approval: { from: [operator], count: 5 } }\n  load: { run: scripts/load.sh }"
+        right: "steps:\n  pull: { run: scripts/pull.py }\n  check: { approval: { from: [operator] } }\n  load: { run: scripts/load.sh }"
 }

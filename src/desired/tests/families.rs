@@ -108,11 +108,6 @@ fn s_what_cannot_be_done_yet_is_refused() {
     check(&[("policies/a.cedar", "forbid")], "S111", "");
     with("on: { webhook: { secret: x } }\n", "S111", "{ secret: x }");
     with(&format!("runtime: sha256:{}\n", "0".repeat(64)), "S111", &format!("sha256:{}", "0".repeat(64)));
-    check_workflow(
-        "steps: { a: { approval: { from: [operator] }, script: echo } }\n",
-        "S111",
-        "{ from: [operator] }",
-    );
     check(
         &[
             ("scripts/p.py", "#!/usr/bin/env python3\n# /// script\n# ///\n"),
@@ -122,6 +117,46 @@ fn s_what_cannot_be_done_yet_is_refused() {
         "scripts/p.py",
     );
     check_platform(&[("platform/policies/a.cedar", "forbid")], "S111", "");
+}
+
+#[test]
+fn w_approvals_can_be_given() {
+    let asking = |approval: &str, id: &str, at: &str| {
+        check_workflow(
+            &format!("steps: {{ a: {{ approval: {approval} }}, b: {{ script: echo }} }}\n"),
+            id,
+            at,
+        );
+    };
+    asking("{ from: [operatr] }", "R402", "operatr");
+    asking("{ from: [dan] }", "R401", "dan");
+    asking("{ from: [group:opps] }", "R401", "group:opps");
+    asking("{ from: [\"service:ci-bot\"] }", "R412", "\"service:ci-bot\"");
+    asking("{ from: [\"*\"] }", "S108", "\"*\"");
+    asking("{ from: [] }", "S108", "[]");
+    asking("{ from: [operator, operator] }", "S108", "operator");
+    asking("{ from: [operator], count: 0 }", "S108", "0");
+    asking("{ from: [operator], count: 21 }", "S108", "21");
+    asking("{ from: [operator], timeout: 59s }", "S108", "59s");
+    asking("{ from: [operator], timeout: 31d }", "S108", "31d");
+    asking("{ from: [operator], timeout: 24 }", "S105", "24");
+    asking("{ from: [operator], on_timeout: approve }", "S104", "approve");
+    asking("{ count: 1 }", "S102", "{ count: 1 }");
+    // The only auditor is a service, and nobody is a developer.
+    asking("{ from: [auditor] }", "W232", "[auditor]");
+    asking("{ from: [developer] }", "W232", "[developer]");
+    asking("{ from: [group:nobody] }", "W232", "[group:nobody]");
+    asking("{ from: [owner, alice], count: 2 }", "W232", "[owner, alice]");
+    for beside in ["run: scripts/a.sh", "script: echo", "secrets: []", "with: {}", "retry: {}", "timeout: 1h"]
+    {
+        let step =
+            format!("steps: {{ a: {{ approval: {{ from: [owner] }}, {beside} }}, b: {{ script: echo }} }}\n");
+        check_workflow(&step, "S109", beside.split_once(": ").unwrap().1);
+    }
+    let each = "steps: { a: { approval: { from: [owner] }, for_each: \"[1]\" }, b: { script: echo } }\n";
+    check_workflow(each, "S109", "\"[1]\"");
+    let after = "steps: { a: { script: echo } }\non_failure: { approval: { from: [owner] } }\n";
+    check_workflow(after, "S109", "{ from: [owner] }");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The operations of the trait, each written once over [`Rows`] and run by an engine as one transaction.
 
+mod asking;
 mod leasing;
 mod reading;
 mod reconciling;
 mod running;
 mod steering;
 
+pub(super) use asking::*;
 pub(super) use leasing::*;
 pub(super) use reading::*;
 pub(super) use reconciling::*;

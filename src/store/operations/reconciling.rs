@@ -93,7 +93,11 @@ async fn remember(
 ) -> Found<()> {
     let Some(applied) = &state.applied else { return Ok(()) };
     let scope = scope_of(state);
-    let code = Code { tree: applied.keys.tenant.clone(), workflows: applied.state.workflows.clone() };
+    let code = Code {
+        tree: applied.keys.tenant.clone(),
+        authors: applied.authors.clone(),
+        workflows: applied.state.workflows.clone(),
+    };
     rows.put_commit(&scope, &AppliedCommit { commit, generation: state.generation, at: now }, &code).await?;
     if !rose {
         return Ok(());
@@ -157,7 +161,7 @@ async fn end_orphans(rows: &mut dyn Rows, state: &ActualState, now: Timestamp) -
             || pinned.is_some_and(|pinned| pinned.contains_key(workflow))
     };
     for run in rows.live_runs(&scope_of(state), None).await? {
-        if !known(&run.workflow) && !run.is_active() {
+        if !known(&run.workflow) && !run.has_begun() {
             drive(rows, run, cancelled("its workflow was removed from the repository", now), now).await?;
         }
     }

@@ -76,7 +76,7 @@ fn room(pins: &RunPins) -> usize {
 async fn advance(rows: &mut dyn Rows, step: Move, now: Timestamp) -> Found<RunRow> {
     let Move { mut run, event, worker, report } = step;
     let pins = rows.pins(&run.key).await?;
-    let before = run.state.clone();
+    let (before, was_active) = (run.state.clone(), run.is_active());
     let (state, _) = run::advance(&pins, run.state, event, now);
     // The effects are drawn from the two states and not from the list beside them: rows that follow from the
     // state cannot disagree with it, and writing them twice is harmless.
@@ -88,7 +88,7 @@ async fn advance(rows: &mut dyn Rows, step: Move, now: Timestamp) -> Found<RunRo
     }
     run.wake_at = wake_at;
     rows.put_run(&run).await?;
-    if before.started_at.is_none() && run.state.started_at.is_some() {
+    if run.is_active() && !was_active {
         rows.begin_jobs(&run.key).await?;
     }
     let (old, new) = (items(&before), items(&run.state));
@@ -97,6 +97,10 @@ async fn advance(rows: &mut dyn Rows, step: Move, now: Timestamp) -> Found<RunRo
         let (old, new) = (old.get(place).copied(), new.get(place).copied());
         queued |= follow(rows, &run, place, (old, new), worker.as_deref(), now).await?;
         end_attempt(rows, &run, place, (old, new), report.as_ref(), now).await?;
+    }
+    let told = super::asking::asked_between(&run, &pins, &before, now);
+    if !told.is_empty() {
+        audit_in(rows, &run.key.scope, told).await?;
     }
     if queued {
         get_in_line(rows, &run.key.scope).await?;
@@ -128,7 +132,8 @@ async fn follow(
         return Ok(false);
     };
     let same = old.is_some_and(|old| old.phase == item.phase && old.attempt == item.attempt);
-    let begun = run.state.started_at.is_some();
+    // One that rested while people were asked gets in line again, as one that has not begun.
+    let begun = run.is_active();
     let job = |attempt, held| Job {
         run: run.key.clone(),
         place: place.clone(),

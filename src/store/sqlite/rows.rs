@@ -347,7 +347,7 @@ impl Rows for SqliteRows<'_> {
             .bind(run.concurrency.clone())
             .bind(run.state.phase.as_str())
             .bind(run.state.outcome.map(|outcome| outcome.as_str()))
-            .bind(run.state.started_at.is_some())
+            .bind(run.is_active())
             .bind(run.wake_at.map(Timestamp::as_millis))
             .bind(json("run", &run.state)?);
         if self.write(query)? == 0 {
@@ -371,7 +371,7 @@ impl Rows for SqliteRows<'_> {
         let query = of_run(sql::PUT_RUN, &run.key)
             .bind(run.state.phase.as_str())
             .bind(run.state.outcome.map(|outcome| outcome.as_str()))
-            .bind(run.state.started_at.is_some())
+            .bind(run.is_active())
             .bind(run.wake_at.map(Timestamp::as_millis))
             .bind(json("run", &run.state)?);
         if self.write(query)? == 0 { Err(StoreError::NotFound) } else { Ok(()) }
