@@ -382,7 +382,10 @@ impl App {
         let mut serving = JoinSet::new();
         if let Some(listen) = self.settings.listen {
             let health = Health::new(self.store(), Arc::clone(&ready));
-            let (bound, task) = api::serve_loopback(listen, health, stopped(stop.clone())).await?;
+            let (clock, ids) = (Arc::clone(&self.clock), Arc::clone(&self.fresh));
+            let hooks = api::Hooks::new(self.store(), self.broker.clone(), clock, ids);
+            let (bound, task) =
+                api::serve_loopback(listen, health, Some(hooks), stopped(stop.clone())).await?;
             address = Some(bound);
             serving.spawn(async move { drop(task.await) });
         }

@@ -11,14 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::hooks::{self, HOOK_BYTES_MAX, Hooks};
 use super::{Peer, Problem};
 use crate::domain::{FreshIds, Status};
 use crate::store::Store;
@@ -130,8 +131,15 @@ impl Health {
     }
 }
 
-/// What answers on loopback: health and counts. Being on this machine is no authentication, so nothing else does.
-pub fn loopback(health: Health) -> Router {
+/// What answers on loopback: health, counts, and hooks for whoever signed them. Being on this machine is no
+/// authentication, so nothing else does.
+pub fn loopback(health: Health, hooks: Option<Hooks>) -> Router {
+    let hooks = hooks.map_or_else(Router::new, |hooks| {
+        Router::new()
+            .route("/hooks/{tenant}/{workflow}", post(hooks::receive))
+            .layer(DefaultBodyLimit::max(HOOK_BYTES_MAX))
+            .with_state(hooks)
+    });
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
@@ -140,10 +148,11 @@ pub fn loopback(health: Health) -> Router {
             Problem::new(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
-                "only /healthz, /readyz and /metrics answer here: use the socket in the data directory",
+                "only /healthz, /readyz, /metrics and /hooks/ answer here: use the socket in the data directory",
             )
         })
         .with_state(health)
+        .merge(hooks)
 }
 
 /// Binds and serves a loopback address until `shutdown` is over. Gives the address once it listens, which differs
@@ -154,6 +163,7 @@ pub fn loopback(health: Health) -> Router {
 pub async fn serve_loopback(
     address: SocketAddr,
     health: Health,
+    hooks: Option<Hooks>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(SocketAddr, tokio::task::JoinHandle<io::Result<()>>), ListenError> {
     if !address.ip().is_loopback() {
@@ -162,7 +172,7 @@ pub async fn serve_loopback(
     let failed = |source| ListenError::Address { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let serving = axum::serve(listener, loopback(health)).with_graceful_shutdown(shutdown);
+    let serving = axum::serve(listener, loopback(health, hooks)).with_graceful_shutdown(shutdown);
     Ok((bound, tokio::spawn(serving.into_future())))
 }
 

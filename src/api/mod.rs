@@ -3,11 +3,12 @@
 //! `/api/v1/tenants/{tenant}/…` for what belongs to a tenant, `/api/v1/fleet` for the health of all, the rest for
 //! the reserved scope `platform`. Each handler asks `authz::decide` for the one permit it needs and hands it
 //! on; a denial is audited and answered without its reason. The command line uses the same router, over the
-//! socket of a daemon or, to read while none runs, in its own process. Deliberately absent: pages (web), hooks,
-//! tokens and sessions, the worker's endpoints.
+//! socket of a daemon or, to read while none runs, in its own process. Hooks stand apart: on loopback, for whoever
+//! signed them. Deliberately absent: pages (web), tokens and sessions, the worker's endpoints.
 
 mod caller;
 mod documents;
+mod hooks;
 mod listen;
 mod problem;
 mod read;
@@ -27,6 +28,7 @@ use crate::login::Trust;
 use crate::store::{Logs, Store};
 
 pub use caller::{Guard, Peer};
+pub use hooks::Hooks;
 pub use listen::{Health, ListenError, bind_socket, in_process, loopback, serve_loopback, serve_socket};
 pub use problem::Problem;
 

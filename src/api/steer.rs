@@ -154,6 +154,7 @@ fn ask<'a>(
         workflow,
         trigger,
         actor: &session.caller.actor,
+        body: &Value::Null,
         given,
     })
 }
@@ -204,7 +205,10 @@ pub(super) async fn rerun(
     let pins = match body.at.as_deref() {
         Some("applied") => {
             let workflow = workflow_of(&actual, before.workflow_id().as_str(), session.now)?;
-            again.chained(&before, pins(&session, &actual, &code, &workflow, &trigger, &before.inputs)?)
+            let ask = ask(&session, &actual, &code, &workflow, &trigger, &before.inputs)?;
+            let ask = Ask { body: &before.body, ..ask };
+            let run = pin_run(&ask, RunId::from_uuid((session.ports().ids)()), session.now);
+            again.chained(&before, run.map_err(|error| Problem::malformed(error.to_string()))?)
         }
         None => {
             let nothing = BTreeMap::new();

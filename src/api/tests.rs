@@ -580,7 +580,7 @@ async fn what_cannot_be_understood_is_refused_with_its_cure() {
 async fn loopback_is_no_authentication() {
     let house = House::new().await;
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let health = loopback(Health::new(Arc::<MemoryStore>::clone(&house.store), Arc::clone(&ready)));
+    let health = loopback(Health::new(Arc::<MemoryStore>::clone(&house.store), Arc::clone(&ready)), None);
     let get = |path: &str| answer(health.clone(), Request::get(path).body(Body::empty()).unwrap());
     assert_eq!(get("/healthz").await, (200, Value::String("ok\n".into())));
     assert_eq!(get("/readyz").await.0, 503);

@@ -249,6 +249,7 @@ fn pinned(
             workflow: &planned.workflow,
             trigger: &trigger,
             actor: &actor,
+            body: &serde_json::Value::Null,
             given,
         };
         match run::pin(&ask, RunId::from_uuid((means.fresh)()), means.now) {

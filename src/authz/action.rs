@@ -47,6 +47,8 @@ pub enum ActionKind {
     Reconcile,
     /// See [`Schedule`].
     Schedule,
+    /// See [`Receive`].
+    Receive,
 }
 
 /// An action that can be permitted. The types that implement it stand here; no others can.
@@ -131,4 +133,6 @@ actions! {
     Reconcile = "apply";
     /// Makes runs whose time has come; the daemon's scheduler only.
     Schedule = "schedule";
+    /// Opens the secret of a hook that came in and starts its workflow; the daemon's door for hooks only.
+    Receive = "receive-hook";
 }

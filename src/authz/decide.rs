@@ -288,6 +288,7 @@ fn daemon_may(part: DaemonPart, action: ActionKind) -> bool {
         (DaemonPart::Reconcile, ActionKind::Reconcile)
             | (DaemonPart::Schedule, ActionKind::Schedule)
             | (DaemonPart::Alert, ActionKind::ViewHealth)
+            | (DaemonPart::Webhook, ActionKind::Receive)
     )
 }
 

@@ -140,7 +140,8 @@ fn ask(actor: &Actor, facts: &Facts<'_>, kind: ActionKind) -> Result<Timestamp, 
         ReadSecret,
         Execute,
         Reconcile,
-        Schedule
+        Schedule,
+        Receive
     )
     .map_err(|refusal| refusal.denied)
 }
@@ -166,7 +167,7 @@ const COLUMNS: [&str; 13] = [
     "daemon:alert",
     "worker:w1",
 ];
-const TABLE: [(ActionKind, &str); 22] = [
+const TABLE: [(ActionKind, &str); 23] = [
     //                            olga dana audrey owen pat nina greta bot local recon sched alert worker
     (ActionKind::View, "          y    y    y      y    r   n    y     y   y     f     f     f     n"),
     (ActionKind::ViewHealth, "    y    y    y      y    y   n    y     y   y     f     f     y     n"),
@@ -190,6 +191,7 @@ const TABLE: [(ActionKind, &str); 22] = [
     (ActionKind::Execute, "       f    f    f      f    r   n    f     f   f     f     f     f     n"),
     (ActionKind::Reconcile, "     f    f    f      f    r   n    f     f   f     y     f     f     n"),
     (ActionKind::Schedule, "      f    f    f      f    r   n    f     f   f     f     y     f     n"),
+    (ActionKind::Receive, "       f    f    f      f    r   n    f     f   f     f     f     f     n"),
 ];
 
 #[track_caller]
@@ -537,4 +539,17 @@ fn an_answer_ends_with_the_role_that_gives_it() {
     gone.removed = Some(NOW);
     let facts = Facts::of(&gone, Some(&platform));
     assert_eq!(decide_step(&actor("user:olga"), &facts, &from, NOW).unwrap_err().denied, Denied::NotFound);
+}
+
+#[test]
+fn the_door_for_hooks_receives_them_and_may_nothing_else() {
+    let (acme, mut gone) = (acme(), acme());
+    gone.removed = Some(NOW);
+    for kind in ActionKind::ALL {
+        let want = if *kind == ActionKind::Receive { Ok(()) } else { Err(Denied::Forbidden) };
+        let got = ask(&actor("daemon:webhook"), &Facts::of(&acme, Some(&platform())), *kind);
+        assert_eq!(got.map(|_| ()), want, "{kind:?}");
+        let got = ask(&actor("daemon:webhook"), &Facts::of(&gone, Some(&platform())), *kind);
+        assert_eq!(got.map(|_| ()), Err(Denied::NotFound), "{kind:?}");
+    }
 }

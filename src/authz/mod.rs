@@ -7,6 +7,7 @@
 pub mod action;
 mod authors;
 mod decide;
+mod hook;
 mod judge;
 mod permit;
 mod signature;
@@ -16,6 +17,7 @@ pub use authors::people_named;
 pub use decide::{
     Denied, Facts, HeldRole, PlatformAction, Refusal, decide, decide_platform, decide_step, roles_of,
 };
+pub use hook::{HOOK_HEADERS, HOOK_SECRET_BYTES_MIN, HookDelivery, verify_hook};
 pub use judge::{Unjudged, judge};
 pub use permit::{Expired, Permit, Standing};
 pub use signature::commit_signer;

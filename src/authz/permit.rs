@@ -180,6 +180,14 @@ impl Permit<action::ApproveStep> {
     }
 }
 
+impl Permit<action::Receive> {
+    /// The right to open the secret that signs the hook, which ends with this one.
+    #[must_use]
+    pub fn read_secret(&self) -> Permit<action::ReadSecret> {
+        self.turned(self.expires)
+    }
+}
+
 impl Permit<action::Execute> {
     /// The fixed right of a worker over one attempt that the store leased to it, until the lease ends.
     #[must_use]

@@ -406,7 +406,7 @@ pub(super) fn from_store(error: StoreError) -> NotGiven {
 }
 
 /// What the script is told of a file that does not open: paths of this machine are not its business.
-fn unopened(error: VaultError) -> NotGiven {
+pub(super) fn unopened(error: VaultError) -> NotGiven {
     match error {
         VaultError::Expired(_) => NotGiven::Stale,
         VaultError::Custody(_) => NotGiven::Unopened("no fit identity of the tenant is here".to_owned()),

@@ -94,19 +94,29 @@ pub fn offered<'a>(
             let version = secret.version(id).ok_or(OutOfReach::Unknown("the secret has no such version"))?;
             vec![given(secret, version, actual, now)?]
         }
-        Wanted::All => {
-            let state = |wanted| secret.versions.iter().filter(move |version| version.state == wanted);
-            let all: Vec<_> = state(VersionState::Current)
-                .chain(state(VersionState::Previous))
-                .filter(|version| given(secret, version, actual, now).is_ok())
-                .collect();
-            if all.is_empty() {
-                return Err(OutOfReach::Gone("no version is accepted any more"));
-            }
-            all
-        }
+        Wanted::All => accepted(secret, actual, now)?,
     };
     Ok((secret, versions))
+}
+
+/// The current version and every previous one that is still accepted, in that order; never empty.
+///
+/// # Errors
+/// [`OutOfReach::Gone`] if none is.
+pub(super) fn accepted<'a>(
+    secret: &'a Secret,
+    actual: &ActualState,
+    now: Timestamp,
+) -> Result<Vec<&'a SecretVersion>, OutOfReach> {
+    let state = |wanted| secret.versions.iter().filter(move |version| version.state == wanted);
+    let all: Vec<_> = state(VersionState::Current)
+        .chain(state(VersionState::Previous))
+        .filter(|version| given(secret, version, actual, now).is_ok())
+        .collect();
+    if all.is_empty() {
+        return Err(OutOfReach::Gone("no version is accepted any more"));
+    }
+    Ok(all)
 }
 
 /// The version, if its state lets it be given out by id.

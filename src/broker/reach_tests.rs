@@ -94,6 +94,7 @@ fn pins(secrets: &[&str]) -> RunPins {
         trigger: Trigger { kind: TriggerKind::Manual, key: "k".into(), time: NOW },
         actor: Actor::Daemon(DaemonPart::Schedule),
         authors: BTreeSet::new(),
+        body: serde_json::Value::Null,
         inputs: BTreeMap::new(),
         inputs_digest: String::new(),
         secret_versions: BTreeMap::new(),

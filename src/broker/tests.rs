@@ -156,6 +156,7 @@ impl House {
                 workflow: &workflow.id,
                 trigger: &trigger,
                 actor: &actor,
+                body: &serde_json::Value::Null,
                 given: &BTreeMap::new(),
             },
             "run_0192f1c2-7c1e-7d3a-9a51-2f0c6d1b8e11".parse().unwrap(),

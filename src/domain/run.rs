@@ -88,6 +88,8 @@ pub enum DaemonPart {
     Schedule,
     /// The alerter.
     Alert,
+    /// The door for incoming hooks.
+    Webhook,
 }
 
 impl fmt::Display for Actor {
@@ -99,6 +101,7 @@ impl fmt::Display for Actor {
             Self::Daemon(DaemonPart::Reconcile) => f.write_str("daemon:reconcile"),
             Self::Daemon(DaemonPart::Schedule) => f.write_str("daemon:schedule"),
             Self::Daemon(DaemonPart::Alert) => f.write_str("daemon:alert"),
+            Self::Daemon(DaemonPart::Webhook) => f.write_str("daemon:webhook"),
             Self::Worker(id) => write!(f, "worker:{id}"),
             Self::Run(id) => write!(f, "run:{id}"),
         }
@@ -120,6 +123,7 @@ impl FromStr for Actor {
             ("daemon", "reconcile") => Ok(Self::Daemon(DaemonPart::Reconcile)),
             ("daemon", "schedule") => Ok(Self::Daemon(DaemonPart::Schedule)),
             ("daemon", "alert") => Ok(Self::Daemon(DaemonPart::Alert)),
+            ("daemon", "webhook") => Ok(Self::Daemon(DaemonPart::Webhook)),
             ("worker", name) => Ok(Self::Worker(name.to_owned())),
             ("run", id) => id.parse().map(Self::Run).map_err(|_| error()),
             _ => Err(error()),
@@ -237,6 +241,9 @@ pub struct RunPins {
     /// Who wrote its commit, as far as the commit names people of `people.yaml`: they approve no step of it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub authors: BTreeSet<UserId>,
+    /// What a webhook sent, `trigger.body` to expressions; null for whatever else started it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub body: Value,
     /// Its inputs, typed and complete.
     pub inputs: BTreeMap<FieldName, Value>,
     /// SHA-256 over the canonical JSON of `inputs`.

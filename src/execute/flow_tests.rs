@@ -315,6 +315,7 @@ impl House {
             workflow: &"sync".parse().expect("a name"),
             trigger: &trigger,
             actor: &alice(),
+            body: &Value::Null,
             given: &BTreeMap::new(),
         };
         let pins = pin(&ask, id.clone(), self.now()).expect("can be made");

@@ -160,6 +160,7 @@ impl Look<'_> {
             workflow: &workflow.id,
             trigger: &trigger,
             actor: self.actor,
+            body: &serde_json::Value::Null,
             given: &entry.with,
         };
         pin(&ask, RunId::from_uuid((self.fresh)()), self.now)

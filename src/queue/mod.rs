@@ -1,13 +1,15 @@
-//! Schedules to queued runs, tenant by tenant.
+//! Schedules and verified hooks to queued runs, tenant by tenant.
 //!
 //! What is due follows from the applied state, the cursors and the time alone; the store starts the runs and moves the
 //! cursors together, once per key. Deliberately absent: runs of commits, which land with their apply (apply), runs that
 //! people start (api), and whose turn it is among tenants, which is decided where leases are given (store).
 
 mod due;
+mod hook;
 mod keeper;
 
 pub use due::{DueRuns, NotStarted, due_runs};
+pub use hook::{Hook, NotQueued, receive};
 pub use keeper::{Keeper, Pass};
 
 use crate::authz::{Permit, action};

@@ -41,6 +41,8 @@ pub struct Ask<'a> {
     pub trigger: &'a Trigger,
     /// Who starts it.
     pub actor: &'a Actor,
+    /// What a webhook sent; null otherwise.
+    pub body: &'a Value,
     /// The inputs that its trigger or a person gives.
     pub given: &'a BTreeMap<FieldName, Value>,
 }
@@ -110,6 +112,7 @@ pub fn pin(ask: &Ask<'_>, id: RunId, now: Timestamp) -> Result<RunPins, PinError
         trigger: ask.trigger.clone(),
         actor: ask.actor.clone(),
         authors: ask.authors.clone(),
+        body: ask.body.clone(),
         inputs_digest: digest_of(&inputs),
         inputs,
         secret_versions,
@@ -148,6 +151,7 @@ impl Again {
             rerun_of: Some(before.rerun_of.clone().unwrap_or_else(|| before.id.clone())),
             named_by: if self.new_key { Some(run.id.clone()) } else { before.named_by.clone() },
             keeps: self.failed.then(|| before.id.clone()),
+            body: before.body.clone(),
             ..run
         }
     }
@@ -170,7 +174,7 @@ pub fn repeat(pins: &RunPins, ask: &Ask<'_>, again: Again, id: RunId, now: Times
 /// What a default may read: the trigger and the tenant.
 fn outer_scope(ask: &Ask<'_>, workflow: &Workflow, id: &RunId, environment: Option<&String>) -> Scope {
     Scope::default()
-        .with(Root::Trigger, scope::trigger(ask.trigger, ask.commit))
+        .with(Root::Trigger, scope::trigger(ask.trigger, ask.commit, ask.body))
         .with(Root::Run, scope::run(id, &workflow.id, ask.commit))
         .with(Root::Tenant, json!({ "id": ask.tenant.as_str(), "environment": environment }))
 }
@@ -353,6 +357,7 @@ mod tests {
                 time: "2026-11-23T02:00:00Z".parse().expect("a time"),
             },
             actor: &Actor::User("alice".parse().expect("a name")),
+            body: &Value::Null,
             given: &given,
         };
         let pins = pin(&ask, RunId::from_uuid(uuid::Uuid::nil()), at(0))?;

@@ -96,6 +96,7 @@ pub(crate) fn pins(workflow: Workflow) -> RunPins {
         trigger: Trigger { kind: TriggerKind::Manual, key: "1".into(), time: at(0) },
         actor: Actor::User("alice".parse().expect("a name")),
         authors: BTreeSet::new(),
+        body: serde_json::Value::Null,
         inputs: BTreeMap::from([("day".parse().expect("a name"), json!("2026-11-23"))]),
         inputs_digest: "sha256:0".into(),
         secret_versions: BTreeMap::new(),

@@ -16,7 +16,7 @@ pub(super) fn of(pins: &RunPins, state: &RunState) -> Scope {
     Scope::default()
         .with(Root::Inputs, inputs(pins))
         .with(Root::Steps, Value::Object(steps(pins, state)))
-        .with(Root::Trigger, trigger(&pins.trigger, &pins.commit))
+        .with(Root::Trigger, trigger(&pins.trigger, &pins.commit, &pins.body))
         .with(Root::Run, run(&pins.id, &pins.workflow.id, &pins.commit))
         .with(Root::Tenant, json!({ "id": pins.tenant.as_str(), "environment": pins.environment }))
 }
@@ -39,13 +39,13 @@ pub(super) fn steps(pins: &RunPins, state: &RunState) -> Map<String, Value> {
     steps
 }
 
-/// What started a run. A webhook's body is not kept yet.
-pub(super) fn trigger(trigger: &Trigger, commit: &CommitId) -> Value {
+/// What started a run.
+pub(super) fn trigger(trigger: &Trigger, commit: &CommitId, body: &Value) -> Value {
     json!({
         "kind": trigger.kind.as_str(),
         "time": trigger.time.to_string(),
         "commit": commit.as_str(),
-        "body": Value::Null,
+        "body": body,
     })
 }
 

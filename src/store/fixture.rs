@@ -228,6 +228,7 @@ pub(crate) fn pins(tenant: &TenantId, workflow: &Workflow, number: u64, now: Tim
         trigger: Trigger { kind: TriggerKind::Manual, key: format!("request-{number}"), time: now },
         actor: Actor::User("carol".parse().unwrap()),
         authors: BTreeSet::new(),
+        body: Value::Null,
         inputs: BTreeMap::new(),
         inputs_digest: "none".to_owned(),
         secret_versions: BTreeMap::new(),

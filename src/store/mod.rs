@@ -352,6 +352,13 @@ pub trait Store: Send + Sync {
         pins: RunPins,
         audit: AuditEntry,
     ) -> Result<Started, StoreError>;
+    /// Starts the run of a hook that came in, once per delivery.
+    async fn receive(
+        &self,
+        permit: &Permit<action::Receive>,
+        pins: RunPins,
+        audit: AuditEntry,
+    ) -> Result<Started, StoreError>;
     /// Starts the runs of schedules that are due and moves their cursors, together; one answer for each of `fired`.
     async fn fire(
         &self,

@@ -153,6 +153,15 @@ impl<E: Engine> Store for E {
         let permit = permit.clone();
         self.write(work!(|rows| op::start(rows, &permit, pins, audit))).await
     }
+    async fn receive(
+        &self,
+        permit: &Permit<action::Receive>,
+        pins: RunPins,
+        audit: AuditEntry,
+    ) -> Result<Started, StoreError> {
+        let permit = permit.clone();
+        self.write(work!(|rows| op::receive(rows, &permit, pins, audit))).await
+    }
     async fn fire(
         &self,
         permit: &Permit<action::Schedule>,

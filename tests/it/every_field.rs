@@ -19,8 +19,10 @@ enum Edit {
     In(&'static str, &'static str, &'static str, &'static str),
     /// The file is one of the two texts.
     File(&'static str, &'static str, &'static str),
+    /// The same as `In` in both sides, beside another edit.
+    Beside(&'static str, &'static str, &'static str, Box<Edit>),
 }
-use Edit::{File, In};
+use Edit::{Beside, File, In};
 
 const TENANT: &str = "tenants/acme/tenant.yaml";
 const ROLES: &str = "tenants/acme/roles.yaml";
@@ -331,6 +333,12 @@ fn probe(before: &str, after: &str) -> Edit {
     File(PROBE, text(before), text(after))
 }
 
+/// A probe that a secret for webhooks may sign.
+fn hooked(before: &str, after: &str) -> Edit {
+    let shop = "  shop_api_token:\n";
+    Beside(INDEX, shop, "  shop_api_token:\n    use: [step, webhook]\n", Box::new(probe(before, after)))
+}
+
 /// A probe with two steps; the second has these fields.
 fn stepped(before: &str, after: &str) -> Edit {
     let text = |fields: &str| -> &'static str {
@@ -528,15 +536,14 @@ fn workflow_rows() -> Vec<Row> {
                 "inputs: { day: { default: a } }\non: { schedule: [{ cron: \"0 4 * * *\", with: { day: b } }] }\n",
             ),
         ),
-        (
-            "workflow WrittenWebhook.secret",
-            REFUSED,
-            probe("", "on: { webhook: { secret: shop_api_token } }\n"),
-        ),
+        ("workflow WrittenWebhook.secret", LINE, hooked("", "on: { webhook: { secret: shop_api_token } }\n")),
         (
             "workflow WrittenWebhook.with",
-            REFUSED,
-            probe("", "on: { webhook: { secret: shop_api_token, with: {} } }\n"),
+            LINE,
+            hooked(
+                "inputs: { day: { default: a } }\non: { webhook: { secret: shop_api_token } }\n",
+                "inputs: { day: { default: a } }\non: { webhook: { secret: shop_api_token, with: { day: b } } }\n",
+            ),
         ),
         ("workflow WrittenStep.run", LINE, stepped(run, "run: scripts/fetch-orders.sh")),
         ("workflow WrittenStep.script", LINE, stepped("script: echo a", "script: echo b")),
@@ -952,6 +959,10 @@ fn example() -> BTreeMap<String, Entry> {
 fn edited(files: &BTreeMap<String, Entry>, edit: &Edit, after: bool) -> BTreeMap<String, Entry> {
     let mut files = files.clone();
     let (path, text) = match edit {
+        Beside(path, old, new, edit) => {
+            let both = edited(&files, &In(path, old, new, new), after);
+            return edited(&both, edit, after);
+        }
         File(path, before, new) => (*path, if after { *new } else { *before }.to_owned()),
         In(path, old, before, new) => {
             let text = String::from_utf8(files[*path].content.as_ref().unwrap().to_vec()).unwrap();

@@ -33,5 +33,6 @@ mod sops_differential;
 mod steering;
 mod tour;
 mod validate;
+mod webhooks;
 mod workbench;
 mod workflow_pages;

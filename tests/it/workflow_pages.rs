@@ -48,13 +48,16 @@ fn bench() -> Workbench {
     let (repo, data) = (bench.repo(), bench.data());
     let (repo, data) = (repo.to_str().unwrap(), data.to_str().unwrap());
     bench.run(&["secrets", "init", "acme", "--repo", repo, "--data", data]).ok();
-    for secret in ["acme/db_url", "acme/stripe_api_key"] {
+    for secret in ["acme/db_url", "acme/stripe_api_key", "acme/hook_hmac"] {
         let mut set = bench.tenantry(&["secrets", "set", secret, "--repo", repo]);
         let mut child = set.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let value = format!("the value of {secret}");
         child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
     }
+    let index = std::fs::read_to_string(bench.repo().join("tenants/acme/secrets.yaml")).unwrap();
+    let index = index.replacen("  hook_hmac:\n", "  hook_hmac:\n    use: [webhook]\n", 1);
+    bench.write("tenants/acme/secrets.yaml", &index);
     bench
 }
 

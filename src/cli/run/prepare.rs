@@ -204,6 +204,7 @@ fn pins(
         workflow: id,
         trigger: &trigger,
         actor: &actor,
+        body: &serde_json::Value::Null,
         given: &from_person,
     };
     let pins = run::pin(&ask, RunId::from_uuid(app::fresh_id()), now);

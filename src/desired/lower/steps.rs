@@ -17,7 +17,7 @@ use crate::desired::written::{
 };
 use crate::domain::{
     ByteSize, Delivery, FieldName, ForEach, HOSTS_MAX, HostPort, Input, Length, Resources, Retry, Safety,
-    ScriptFile, SecretPurpose, SecretUse, Span, Spanned, Step, StepId, Waits, Work,
+    ScriptFile, SecretName, SecretPurpose, SecretUse, Span, Spanned, Step, StepId, Waits, Work,
 };
 use crate::expression::{Kind, Root};
 
@@ -45,11 +45,11 @@ struct Body<'a> {
     known: BTreeMap<StepId, KnownStep>,
 }
 
-/// Lowers the steps and the one for failures; `None` if they could not be put in order.
+/// Lowers the steps and the one for failures; `hooked` is the secret of the hook of a shared workflow. `None` if they could not be put in order.
 #[expect(clippy::too_many_arguments, reason = "a workflow's parts, each used once")]
 pub(super) fn lower(
     scene: &Scene<'_>,
-    starts: &Starts<'_>,
+    (starts, hooked): (&Starts<'_>, Option<&SecretName>),
     written: WrittenSteps,
     on_failure: Option<Spanned<WrittenStep>>,
     inputs: &BTreeMap<FieldName, Input>,
@@ -93,7 +93,7 @@ pub(super) fn lower(
     let mut body = Body { scene, starts, inputs, files, timeout, known };
     let mut lowered: Vec<Option<Step>> = Vec::new();
     let ids: Vec<StepId> = written.iter().map(|(id, _)| id.value.clone()).collect();
-    check_mapping(scene, &written, on_failure.as_ref(), found);
+    check_mapping(scene, &written, on_failure.as_ref(), hooked, found);
     for (index, (((id, step), waits), _)) in written.into_iter().zip(waits).zip(&indexes).enumerate() {
         let ended: BTreeSet<StepId> = order::before(&indexes, index)
             .iter()
@@ -232,6 +232,7 @@ fn check_mapping(
     scene: &Scene<'_>,
     written: &WrittenSteps,
     on_failure: Option<&Spanned<WrittenStep>>,
+    hooked: Option<&SecretName>,
     found: &mut Found,
 ) {
     let Some(mapping) = &scene.mapping else { return };
@@ -246,7 +247,9 @@ fn check_mapping(
         let finding = rules::SHARED_MAPPING.at(mapping.path, Some(mapping.span), message);
         found.push(finding.help(format!("add `secrets: {{ {name}: my_name }}`")));
     }
-    for (name, ours) in mapping.names.iter().filter(|(name, _)| !asked.contains(name)) {
+    for (name, ours) in
+        mapping.names.iter().filter(|(name, _)| !asked.contains(name) && Some(*name) != hooked)
+    {
         let message = format!("the shared workflow does not ask for a secret `{name}`");
         let finding = rules::SHARED_MAPPING.at(mapping.path, Some(ours.span), message);
         found.push(finding.help("remove it from `secrets`"));
@@ -603,7 +606,7 @@ impl Body<'_> {
         }
     }
 
-    fn check_declared(&self, name: &crate::domain::SecretName, path: &str, span: Span, found: &mut Found) {
+    fn check_declared(&self, name: &SecretName, path: &str, span: Span, found: &mut Found) {
         let Some(secrets) = self.scene.secrets else { return };
         match secrets.get(name) {
             None => {

@@ -6,12 +6,13 @@ use serde_json::Value;
 
 use super::expressions::{Sight, check_type};
 use super::file::Found;
-use super::{scripts, tenant};
+use super::workflow::Mapping;
+use super::{scripts, secrets, tenant};
 use crate::desired::rules;
 use crate::desired::written::{Anything, Entries, WrittenInput, WrittenTriggers, nearest};
 use crate::domain::{
-    CommitTrigger, FieldName, Input, Length, ScheduleTrigger, Span, Spanned, TenantSettings, Timestamp, Tree,
-    Triggers, ValueType,
+    CommitTrigger, FieldName, Input, Length, ScheduleTrigger, SecretName, SecretPurpose, Span, Spanned,
+    TenantId, TenantSettings, Timestamp, Tree, Triggers, ValueType, WebhookTrigger,
 };
 use crate::expression::Root;
 use crate::schedule::{Cron, CronError, Zone};
@@ -31,6 +32,10 @@ pub(super) struct Scene<'a> {
     pub(super) root: &'a str,
     pub(super) tree: &'a Tree,
     pub(super) settings: Option<&'a TenantSettings>,
+    pub(super) tenant: &'a TenantId,
+    pub(super) secrets: Option<&'a secrets::Lowered>,
+    /// For what stands in a shared workflow: its names to this tenant's.
+    pub(super) mapping: Option<&'a Mapping<'a>>,
 }
 
 pub(super) fn lower_inputs(
@@ -110,10 +115,9 @@ pub(super) fn lower(
         });
     }
     if let Some(webhook) = written.webhook {
-        let finding = rules::NOT_SUPPORTED
-            .at(scene.path, Some(webhook.span), "webhooks are not supported yet")
-            .help("start the workflow by a commit, a schedule or by hand");
-        found.push(finding);
+        let with = given(scene.path, webhook.value.with, webhook.span, inputs, found);
+        let secret = hook_secret(scene, &webhook.value.secret, found);
+        triggers.webhook = secret.map(|secret| WebhookTrigger { secret, with });
     }
     if written.schedules.len() > SCHEDULES_MAX {
         let message = format!("a workflow has at most {SCHEDULES_MAX} schedules");
@@ -144,6 +148,46 @@ pub(super) fn lower(
         });
     }
     triggers
+}
+
+/// The secret that signs the hook: one of the tenant's, for webhooks. A shared workflow's name is mapped like those of
+/// its steps.
+fn hook_secret(scene: &Scene<'_>, written: &Spanned<SecretName>, found: &mut Found) -> Option<SecretName> {
+    let (path, name, span) = match scene.mapping {
+        None => (scene.path, &written.value, written.span),
+        Some(mapping) => match mapping.names.get(&written.value) {
+            Some(ours) => (mapping.path, &ours.value, ours.span),
+            None => {
+                let message = format!(
+                    "the shared workflow's hook is signed with the secret `{}`, which this tenant does not give",
+                    written.value
+                );
+                let finding = rules::SHARED_MAPPING.at(mapping.path, Some(mapping.span), message);
+                found.push(finding.help(format!("add `secrets: {{ {}: my_name }}`", written.value)));
+                return None;
+            }
+        },
+    };
+    // What is wrong with the index is told there.
+    let secrets = scene.secrets?;
+    let Some(secret) = secrets.get(name) else {
+        let help = match nearest(name.as_str(), secrets.keys().map(AsRef::as_ref)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                format!("make one: `tenantry secrets set {}/{name}`, with `use: [webhook]`", scene.tenant)
+            }
+        };
+        let message = format!("this tenant has no secret `{name}`");
+        found.push(rules::UNDECLARED_SECRET.at(path, Some(span), message).help(help));
+        return None;
+    };
+    if !secret.purposes.contains(&SecretPurpose::Webhook) {
+        let finding =
+            rules::WRONG_PURPOSE.at(path, Some(span), format!("the secret `{name}` is not for webhooks"));
+        found.push(finding.help("write `use: [webhook]` at it in secrets.yaml"));
+        return None;
+    }
+    Some(name.clone())
 }
 
 /// Checks five fields; gives them with single spaces.

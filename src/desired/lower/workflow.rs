@@ -363,15 +363,24 @@ fn lower_body(
             }
         }
     }
-    let (trigger_path, trigger_root, trigger_tree, on) = match own.and_then(|own| own.on.clone()) {
-        Some(on) => (own_path, scene.own.root, scene.own.tree, Some(on)),
-        None => (path, scene.root, scene.tree, written.on.take()),
+    let own_on = own.and_then(|own| own.on.clone());
+    let mapping = scene.mapping.as_ref();
+    let (trigger_path, trigger_root, trigger_tree, mapping, on) = match own_on {
+        Some(on) => (own_path, scene.own.root, scene.own.tree, None, Some(on)),
+        None => (path, scene.root, scene.tree, mapping, written.on.take()),
     };
+    let hooked: Option<SecretName> = on
+        .as_ref()
+        .filter(|_| mapping.is_some())
+        .and_then(|on| Some(on.value.webhook.as_ref()?.value.secret.value.clone()));
     let place = triggers::Scene {
         path: trigger_path,
         root: trigger_root,
         tree: trigger_tree,
         settings: scene.settings,
+        tenant: scene.tenant,
+        secrets: scene.secrets,
+        mapping,
     };
     let webhook = on.as_ref().is_some_and(|on| on.value.webhook.is_some());
     let triggers = triggers::lower(&place, on, &inputs, found);
@@ -393,7 +402,8 @@ fn lower_body(
     let replay_safe = written.replay_safe.as_ref().is_some_and(|safe| safe.value);
     let on_failure = written.on_failure.take();
     let written = short_form(path, written, found)?;
-    let lowered = steps::lower(scene, &starts, written, on_failure, &inputs, &files, timeout, found);
+    let lowered =
+        steps::lower(scene, (&starts, hooked.as_ref()), written, on_failure, &inputs, &files, timeout, found);
     let after =
         found.list.iter().filter(|finding| finding.severity == crate::domain::Severity::Error).count();
     let (steps, on_failure) = lowered.filter(|_| before == after)?;

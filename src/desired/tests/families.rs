@@ -106,7 +106,6 @@ fn s_fields_are_known_and_of_their_type() {
 fn s_what_cannot_be_done_yet_is_refused() {
     check(&[("tenant.yaml", "owner: alice\nisolation: hard\n")], "S111", "hard");
     check(&[("policies/a.cedar", "forbid")], "S111", "");
-    with("on: { webhook: { secret: x } }\n", "S111", "{ secret: x }");
     with(&format!("runtime: sha256:{}\n", "0".repeat(64)), "S111", &format!("sha256:{}", "0".repeat(64)));
     check(
         &[
@@ -157,6 +156,13 @@ fn w_approvals_can_be_given() {
     check_workflow(each, "S109", "\"[1]\"");
     let after = "steps: { a: { script: echo } }\non_failure: { approval: { from: [owner] } }\n";
     check_workflow(after, "S109", "{ from: [owner] }");
+}
+
+#[test]
+fn k_a_hook_is_signed_with_a_secret_for_webhooks() {
+    with("on: { webhook: { secret: x } }\n", "K301", "x");
+    with("on: { webhook: {} }\n", "S102", "{}");
+    with("on: webhook\n", "S102", "webhook");
 }
 
 #[test]

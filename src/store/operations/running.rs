@@ -319,6 +319,28 @@ pub(in crate::store) async fn start(
     pins: RunPins,
     audit: AuditEntry,
 ) -> Found<Started> {
+    start_by(rows, permit, pins, audit).await
+}
+
+pub(in crate::store) async fn receive(
+    rows: &mut dyn Rows,
+    permit: &Permit<action::Receive>,
+    pins: RunPins,
+    audit: AuditEntry,
+) -> Found<Started> {
+    // The door for hooks starts what hooks start, and nothing else.
+    if pins.trigger.kind != TriggerKind::Webhook {
+        return Err(StoreError::Denied("a hook starts a run of its own kind".to_owned()));
+    }
+    start_by(rows, permit, pins, audit).await
+}
+
+async fn start_by<A: crate::authz::Action>(
+    rows: &mut dyn Rows,
+    permit: &Permit<A>,
+    pins: RunPins,
+    audit: AuditEntry,
+) -> Found<Started> {
     let now = rows.now(audit.at);
     let actual = permitted(rows, permit, now).await?;
     let scope = scope_of(&actual);
