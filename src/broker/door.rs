@@ -1,12 +1,13 @@
 //! One attempt's way to its secrets, with every check and both audit records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::authz::{Permit, action};
 use crate::domain::{
-    Actor, AttemptId, AuditEntry, Clock, Delivery, DeliveryKind, RunPins, SecretName, VersionId, VersionState,
+    Actor, AttemptId, AuditEntry, Clock, Delivery, DeliveryKind, RunPins, SecretName, SecretUse, VersionId,
+    VersionState,
 };
 use crate::secrets::{Sealed, Vault, VaultError};
 use crate::sops::Plaintext;
@@ -206,7 +207,7 @@ impl Door {
                 Delivery::File(variable) => (variable, &mut delivered.files),
             };
             let kind = used.delivery.kind();
-            let given = self.fetch_by(&used.name, &Wanted::Current, kind).await;
+            let given = self.fetch_by(used.asked(), &Wanted::Current, kind).await;
             let given = given.map_err(|refusal| (used.name.clone(), refusal))?;
             let bad = |given: &Given| {
                 kind == DeliveryKind::Env
@@ -221,7 +222,8 @@ impl Door {
         Ok(delivered)
     }
 
-    /// Gives a secret's versions over the socket, the current one first.
+    /// Gives a secret's versions over the socket, the current one first. `name` is the one that the script knows:
+    /// a shared workflow's, where the tenant's own is another.
     ///
     /// # Errors
     /// [`NotGiven`].
@@ -233,17 +235,23 @@ impl Door {
     /// the redactor knows it and the delivery is in the audit too.
     async fn fetch_by(
         &self,
-        name: &SecretName,
+        asked: &SecretName,
         wanted: &Wanted,
         delivery: DeliveryKind,
     ) -> Result<Vec<Given>, NotGiven> {
+        let declared = self.uses().find(|used| used.asked() == asked);
+        let name = declared.map_or(asked, |used| &used.name);
         let asked = format!("secret:{name}@{}", wanted.as_str());
         if self.0.requests.fetch_add(1, Ordering::SeqCst) >= REQUESTS_MAX {
             self.refuse_once("too_many_requests", &asked).await;
             return Err(NotGiven::TooMany);
         }
         self.audit("secret.requested", asked.clone(), true, "asked for by its step").await?;
-        match self.open(name, wanted, delivery).await {
+        let opened = match declared {
+            Some(_) => self.open(name, wanted, delivery).await,
+            None => Err(OutOfReach::NotDeclared(super::reach::UNDECLARED).into()),
+        };
+        match opened {
             Ok(given) => {
                 let versions = given.iter().map(|one| format!("{name}@{}", one.version));
                 for version in versions {
@@ -264,6 +272,11 @@ impl Door {
                 Err(refusal)
             }
         }
+    }
+
+    /// What the step declares at the run's commit.
+    fn uses(&self) -> impl Iterator<Item = &SecretUse> {
+        self.0.pins.workflow.step(&self.0.attempt.step).into_iter().flat_map(|step| &step.secrets)
     }
 
     async fn open(
@@ -314,23 +327,17 @@ impl Door {
         let permit = self.permit()?;
         permit.tenant_at(now).map_err(|_| NotGiven::Stale)?;
         let actual = inside.broker.store.reach(&permit, &inside.attempt, now).await.map_err(from_store)?;
-        let step = inside.pins.workflow.step(&inside.attempt.step);
-        let names: BTreeSet<&SecretName> =
-            step.iter().flat_map(|step| &step.secrets).map(|used| &used.name).collect();
+        let names: BTreeMap<&SecretName, &SecretName> =
+            self.uses().map(|used| (used.asked(), &used.name)).collect();
+        let offered = |name| {
+            let (step, socket) = (&inside.attempt.step, DeliveryKind::Socket);
+            offered(&inside.pins, step, &actual, name, &Wanted::All, socket, now)
+        };
         Ok(names
             .into_iter()
-            .filter_map(|name| {
-                let (_, versions) = offered(
-                    &inside.pins,
-                    &inside.attempt.step,
-                    &actual,
-                    name,
-                    &Wanted::All,
-                    DeliveryKind::Socket,
-                    now,
-                )
-                .ok()?;
-                Some((name.clone(), versions.iter().map(|one| (one.id.clone(), one.state)).collect()))
+            .filter_map(|(asked, name)| {
+                let (_, versions) = offered(name).ok()?;
+                Some((asked.clone(), versions.iter().map(|one| (one.id.clone(), one.state)).collect()))
             })
             .collect())
     }

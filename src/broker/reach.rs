@@ -42,6 +42,8 @@ pub enum OutOfReach {
     Gone(&'static str),
 }
 
+pub(super) const UNDECLARED: &str = "the step does not declare this secret at the run's commit";
+
 /// The versions that an attempt may have, the current one first; never empty.
 ///
 /// A secret counts only if the step declares it at the run's commit **and** the same step of the same workflow
@@ -63,7 +65,7 @@ pub fn offered<'a>(
         step.is_some_and(|step| step.secrets.iter().any(|used| used.name == *name))
     };
     if !declared(pins.workflow.step(step)) {
-        return Err(OutOfReach::NotDeclared("the step does not declare this secret at the run's commit"));
+        return Err(OutOfReach::NotDeclared(UNDECLARED));
     }
     let same_tenant = actual.tenant == pins.tenant && actual.incarnation == pins.incarnation;
     let applied = match &actual.applied {

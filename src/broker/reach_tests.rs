@@ -12,7 +12,7 @@ const SECOND: Length = Length::from_secs(1);
 fn step(secrets: &[&str]) -> Step {
     let secrets = secrets
         .iter()
-        .map(|name| SecretUse { name: name.parse().unwrap(), delivery: Delivery::Socket })
+        .map(|name| SecretUse { name: name.parse().unwrap(), delivery: Delivery::Socket, alias: None })
         .collect();
     Step {
         id: "main".parse().unwrap(),

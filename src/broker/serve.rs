@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::door::{Door, Given, NotGiven};
 use super::reach::Wanted;
 use super::request::{self, Malformed, Request};
+use crate::sandbox::Peers;
 use crate::sops::Plaintext;
 
 /// What connections of one attempt may use.
@@ -37,6 +38,8 @@ pub struct Limits {
     pub connection_timeout: Duration,
     /// The user that processes of the attempt run as, where it is known. Others are not served.
     pub peer_uid: Option<u32>,
+    /// What tells those processes from others, where it is known. Others are not served.
+    pub peers: Option<Peers>,
 }
 
 impl Default for Limits {
@@ -49,6 +52,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(5),
             connection_timeout: Duration::from_secs(30),
             peer_uid: None,
+            peers: None,
         }
     }
 }
@@ -111,6 +115,10 @@ async fn connection(door: Door, stream: UnixStream, limits: &Limits) {
     let Ok(peer) = stream.peer_cred() else { return };
     if limits.peer_uid.is_some_and(|uid| uid != peer.uid()) {
         door.refuse_once("peer", &format!("a process of uid {} connected", peer.uid())).await;
+        return;
+    }
+    if limits.peers.as_ref().is_some_and(|peers| !peers.admit(&stream)) {
+        door.refuse_once("peer", "a process that is none of the attempt's connected").await;
         return;
     }
     let body_bytes_max = limits.body_bytes_max;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::door::{from_store, unopened};
 use super::*;
 use crate::authz::{Facts, Permit, Standing, action, decide};
 use crate::domain::{
@@ -108,7 +109,7 @@ fn secret(name: &str, redact: bool) -> Secret {
 impl House {
     /// `acme` with one workflow whose one step declares `token`, `short` and `plain`; `other` is of another step.
     async fn new() -> Self {
-        let uses = |name: &str, delivery| SecretUse { name: name.parse().unwrap(), delivery };
+        let uses = |name: &str, delivery| SecretUse { name: name.parse().unwrap(), delivery, alias: None };
         Self::with(vec![
             uses("token", Delivery::Socket),
             uses("short", Delivery::Socket),
@@ -425,7 +426,7 @@ async fn a_door_that_is_closed_stays_closed() {
 
 #[tokio::test]
 async fn delivery_as_variable_or_file_has_the_same_checks_and_audit() {
-    let uses = |name: &str, delivery| SecretUse { name: name.parse().unwrap(), delivery };
+    let uses = |name: &str, delivery| SecretUse { name: name.parse().unwrap(), delivery, alias: None };
     let house = House::with(vec![
         uses("token", Delivery::Env("TOKEN".into())),
         uses("other", Delivery::File("OTHER_FILE".into())),
@@ -441,6 +442,216 @@ async fn delivery_as_variable_or_file_has_the_same_checks_and_audit() {
     let house = House::with(vec![uses("short", Delivery::Env("SHORT".into()))]).await;
     let (name, refusal) = house.door.deliver().await.unwrap_err();
     assert_eq!((name.as_str(), refusal.code()), ("short", "unredactable"));
+}
+
+/// The tenant's `token` is `api_key` for the shared script, its `other` is `token`.
+fn mapped() -> Vec<SecretUse> {
+    let uses = |name: &str, alias: &str, delivery| SecretUse {
+        name: name.parse().unwrap(),
+        delivery,
+        alias: Some(alias.parse().unwrap()),
+    };
+    vec![
+        uses("token", "api_key", Delivery::Socket),
+        uses("other", "token", Delivery::Socket),
+        uses("plain", "motd", Delivery::Env("MOTD".into())),
+    ]
+}
+
+#[tokio::test]
+async fn a_mapped_secret_has_the_name_that_the_shared_script_knows() {
+    let house = House::with(mapped()).await;
+    let _serving = house.serve(Limits::default());
+    assert_eq!(house.get("/v1/secrets/api_key").await, (200, "acme/token@v2 of 2".into()));
+    assert_eq!(house.get("/v1/secrets/token").await, (200, "acme/other@v2 of 2".into()));
+    for own in ["other", "plain"] {
+        let (status, body) = house.get(&format!("/v1/secrets/{own}")).await;
+        assert_eq!((status, body.contains("not_declared")), (403, true), "{own}: {body}");
+    }
+    let (_, body) = house.get("/v1/secrets").await;
+    let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let names: Vec<_> =
+        document["secrets"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["api_key", "motd", "token"]);
+    let delivered = house.door.deliver().await.unwrap();
+    assert_eq!(delivered.variables[0].1.expose(), b"acme/plain@v2 of 2");
+    // Masks, audit and record have the tenant's names: its people know no others.
+    assert_eq!(*house.told.0.lock().unwrap(), ["token=acme/token@v2 of 2", "other=acme/other@v2 of 2"]);
+    assert_eq!(
+        house.audit().await,
+        [
+            "secret.requested secret:token@current",
+            "secret.delivered secret:token@v2",
+            "secret.requested secret:other@current",
+            "secret.delivered secret:other@v2",
+            "secret.requested secret:other@current",
+            "secret.denied secret:other@current not_declared",
+            "secret.requested secret:plain@current",
+            "secret.denied secret:plain@current not_declared",
+            "secret.requested secret:plain@current",
+            "secret.delivered secret:plain@v2",
+        ]
+    );
+    let used = ["tenants/acme/other@v2", "tenants/acme/plain@v2", "tenants/acme/token@v2"];
+    assert_eq!(house.door.used(), used);
+}
+
+#[tokio::test]
+async fn whatever_leads_elsewhere_is_refused_on_the_wire() {
+    let house = House::new().await;
+    let _serving = house.serve(Limits::default());
+    for target in [
+        "/v1/secrets/%2e%2e/globex/token",
+        "/v1/secrets/%2e%2e%2fglobex%2ftoken",
+        "/v1/secrets/..",
+        "/v1/secrets/../../globex/v1/secrets/token",
+        "/v1/secrets//token",
+        "//v1/secrets/token",
+        "/v1/secrets/token/",
+        "/v1/secrets/token?tenant=globex",
+        "/v1/secrets/token?version=%76%32",
+        "/tenants/globex/secrets/token",
+        "http://globex/v1/secrets/globex/token",
+        "/v1/secrets/to\\ken",
+    ] {
+        let (status, body) = house.get(target).await;
+        // What is no target at all the reader of HTTP refuses by itself.
+        assert!(
+            (status, body.contains("cross_tenant")) == (403, true) || status == 400,
+            "{target}: {status} {body}"
+        );
+    }
+    for header in ["x-tenant: globex", "Tenant: globex", "x-tenantry-tenant: acme", "X_TENANT_ID: 7"] {
+        let (status, body) = house.ask("GET", "/v1/secrets/token", &format!("{header}\r\n"), "").await;
+        assert_eq!((status, body.contains("cross_tenant")), (403, true), "{header}: {body}");
+    }
+    // A host is no tenant: whatever it says, the lease decides.
+    let other = format!(
+        "GET http://globex.example/v1/secrets/token HTTP/1.1\r\nhost: globex\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+    );
+    assert!(house.send(&other).await.ends_with("acme/token@v2 of 2"));
+    // Two requests in one, and what no parser should make two of.
+    let again = format!("GET /v1/secrets/token HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
+    let answers = house.send(&format!("{again}{again}")).await;
+    assert_eq!(answers.matches("HTTP/1.1").count(), 1, "one request a connection: {answers}");
+    let smuggled = format!(
+        "POST /v1/mask HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{again}"
+    );
+    assert!(!house.send(&smuggled).await.contains("acme/"));
+    for nonsense in ["\0\0\0\0", "GET\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x16\x03\x01\x02\0\x01"]
+    {
+        assert!(!house.send(nonsense).await.starts_with("HTTP/1.1 200"), "{nonsense:?}");
+    }
+    assert_eq!(house.vault.opened.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_token_of_another_attempt_opens_nothing() {
+    let (house, other) = (House::new().await, House::new().await);
+    let theirs = TOKEN.replace("00", "77");
+    let door = {
+        let broker = Broker::new(
+            Arc::<MemoryStore>::clone(&other.store),
+            Arc::new(Blobs),
+            Arc::<Naming>::clone(&other.vault),
+            Arc::new(|| Timestamp::from_millis(NOON)),
+        );
+        broker.open(&other.lease, &theirs, Arc::<Told>::clone(&other.told))
+    };
+    let listener = UnixListener::bind(other.directory.path().join("socket")).unwrap();
+    let _serving = (house.serve(Limits::default()), door.serve(listener, Limits::default()));
+    // `get` sends the token of this attempt, which that door does not know.
+    let (status, body) = other.get("/v1/secrets/token").await;
+    assert_eq!((status, body.contains("unauthorized")), (401, true), "{body}");
+    assert_eq!(house.get("/v1/secrets/token").await.0, 200);
+    assert_eq!(*other.vault.opened.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(other.audit().await, ["secret.denied secret unauthorized"]);
+}
+
+#[tokio::test]
+async fn after_the_attempt_the_socket_answers_nobody() {
+    let house = House::new().await;
+    let path = house.directory.path().join("socket");
+    let serving = house.serve(Limits::default());
+    // One connection waits with half a request, one is only open.
+    let mut half = UnixStream::connect(&path).await.unwrap();
+    let whole = format!("GET /v1/secrets/token HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
+    half.write_all(&whole.as_bytes()[..40]).await.unwrap();
+    let mut open = UnixStream::connect(&path).await.unwrap();
+    assert_eq!(house.get("/v1/secrets/token").await.0, 200);
+    let used = serving.close();
+    assert_eq!(used, ["tenants/acme/token@v2"]);
+    for stream in [&mut half, &mut open] {
+        let _ = stream.write_all(&whole.as_bytes()[40..]).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert_eq!(String::from_utf8_lossy(&answer), "");
+    }
+    assert!(UnixStream::connect(&path).await.is_err(), "nobody listens");
+    assert_eq!(house.vault.opened.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_requests_are_counted_and_disturb_nobody_else() {
+    let (loud, quiet) = (Arc::new(House::new().await), House::new().await);
+    let _serving = (loud.serve(Limits::default()), quiet.serve(Limits::default()));
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..20 {
+        let loud = Arc::clone(&loud);
+        clients.spawn(async move {
+            let mut statuses = BTreeMap::<u16, u32>::new();
+            for turn in 0..500 {
+                let target = if (client + turn) % 2 == 0 { "/v1/secrets/token" } else { "/v1/secrets/other" };
+                *statuses.entry(loud.get(target).await.0).or_default() += 1;
+            }
+            statuses
+        });
+    }
+    for _ in 0..20 {
+        assert_eq!(quiet.get("/v1/secrets/token").await.0, 200, "another attempt is served meanwhile");
+    }
+    let mut statuses = BTreeMap::<u16, u32>::new();
+    while let Some(done) = clients.join_next().await {
+        done.unwrap().into_iter().for_each(|(status, count)| *statuses.entry(status).or_default() += count);
+    }
+    assert_eq!(statuses.values().sum::<u32>(), 10_000);
+    assert_eq!(statuses[&200] + statuses[&403], door::REQUESTS_MAX, "{statuses:?}");
+    assert_eq!(statuses[&429], 10_000 - door::REQUESTS_MAX, "{statuses:?}");
+    // The audit has two entries for each that counted, and one for all the rest.
+    assert_eq!(loud.audit().await.len() as u32, 2 * door::REQUESTS_MAX + 1);
+}
+
+#[tokio::test]
+async fn slow_clients_are_dropped_in_the_head_and_in_the_body() {
+    let house = House::new().await;
+    let limits = Limits {
+        head_timeout: std::time::Duration::from_millis(100),
+        connection_timeout: std::time::Duration::from_millis(300),
+        connections: 2,
+        ..Limits::default()
+    };
+    let _serving = house.serve(limits);
+    let path = house.directory.path().join("socket");
+    let head = format!(
+        "POST /v1/mask HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 1000\r\n\r\n"
+    );
+    // One byte of the head now and then, one of the body, and one that reads no answer.
+    for start in ["", head.as_str()] {
+        let mut slow = UnixStream::connect(&path).await.unwrap();
+        slow.write_all(start.as_bytes()).await.unwrap();
+        let drip = async {
+            while slow.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), drip).await.expect("it is let go");
+    }
+    let mut idle: Vec<UnixStream> = Vec::new();
+    for _ in 0..100 {
+        idle.push(UnixStream::connect(&path).await.unwrap());
+    }
+    assert_eq!(house.get("/v1/secrets/token").await.0, 200, "places come free again");
+    assert_eq!(*house.told.0.lock().unwrap(), ["token=acme/token@v2 of 2"], "half a value is not masked");
 }
 
 #[tokio::test]
@@ -512,11 +723,13 @@ fn every_refusal_has_the_status_of_the_contract() {
         (NotGiven::Reach(OutOfReach::NotDeclared("")), 403, "not_declared"),
         (NotGiven::Reach(OutOfReach::Unknown("")), 404, "not_found"),
         (NotGiven::Reach(OutOfReach::Gone("")), 410, "revoked"),
-        (NotGiven::Unredactable(name), 409, "unredactable"),
+        (NotGiven::Unredactable(name.clone()), 409, "unredactable"),
+        (NotGiven::NoText(name), 409, "not_text"),
+        (unopened(VaultError::Interrupted), 503, "unopened"),
         (NotGiven::TooMany, 429, "too_many_requests"),
-        (door::from_store(StoreError::NotFound), 409, "stale"),
+        (from_store(StoreError::NotFound), 409, "stale"),
         (
-            door::from_store(StoreError::Unavailable { message: "full".into(), source: None }),
+            from_store(StoreError::Unavailable { message: "full".into(), source: None }),
             503,
             "audit_unavailable",
         ),

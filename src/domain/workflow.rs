@@ -396,6 +396,17 @@ pub struct SecretUse {
     pub name: SecretName,
     /// How it arrives.
     pub delivery: Delivery,
+    /// The name that the script asks for it by: that of the shared workflow, where the tenant's is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<SecretName>,
+}
+
+impl SecretUse {
+    /// The name that the script knows it by.
+    #[must_use]
+    pub fn asked(&self) -> &SecretName {
+        self.alias.as_ref().unwrap_or(&self.name)
+    }
 }
 
 /// How a secret arrives at a step.

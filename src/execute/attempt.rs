@@ -11,7 +11,7 @@ use super::hold::{Ask, Hold};
 use super::masking::Masking;
 use super::worker::Ports;
 use super::{results, spec};
-use crate::broker::{Door, NotGiven};
+use crate::broker::{Door, Limits, NotGiven};
 use crate::domain::{Contact, Exit, ExitKind, LimitsKind, Outcome, RunPins, Step, Usage};
 use crate::record::AttemptRecord;
 use crate::sandbox::{Ended, Started, StepFile, Stop};
@@ -48,8 +48,8 @@ pub(super) async fn execute(ports: &Ports, lease: &Lease, hold: &Arc<Hold>) -> O
             return Some(report);
         }
     };
-    let Started { mut step, stdout, stderr, broker: socket, host_uid } = started;
-    let limits = crate::broker::Limits { peer_uid: Some(host_uid), ..crate::broker::Limits::default() };
+    let Started { mut step, stdout, stderr, broker: socket, host_uid, peers } = started;
+    let limits = Limits { peer_uid: Some(host_uid), peers: Some(peers), ..Limits::default() };
     let serving = door.serve(socket, limits);
     let capture =
         Capture::start(stdout, stderr, &masking, Arc::clone(&ports.leases), Arc::clone(hold), &ports.clock);

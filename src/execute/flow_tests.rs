@@ -70,11 +70,13 @@ impl Executor for Puppet {
         }
         self.seen.lock().expect("whole").push(spec.environment.clone());
         let path = self.directory.path().join(self.count.fetch_add(1, Ordering::Relaxed).to_string());
+        let broker = tokio::net::UnixListener::bind(path).expect("bound");
         Ok(Started {
+            peers: crate::sandbox::Peers::of(&broker),
             step: Box::new(step),
             stdout: Box::new(std::io::Cursor::new(printed)),
             stderr: Box::new(std::io::Cursor::new(Vec::new())),
-            broker: tokio::net::UnixListener::bind(path).expect("bound"),
+            broker,
             host_uid: 0,
         })
     }

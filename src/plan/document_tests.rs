@@ -238,7 +238,11 @@ fn access_is_said_in_sentences_with_groups_expanded() {
         |_| {},
         |state| {
             let report = state.workflows.get_mut("report").unwrap();
-            report.steps[0].secrets.push(SecretUse { name: name("db"), delivery: Delivery::Socket });
+            report.steps[0].secrets.push(SecretUse {
+                name: name("db"),
+                delivery: Delivery::Socket,
+                alias: None,
+            });
             billing(state).steps[0].network.clear();
         },
         &[

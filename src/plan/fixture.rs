@@ -97,7 +97,7 @@ pub(crate) fn secret(id: &str, versions: Vec<SecretVersion>) -> Secret {
 
 pub(crate) fn state() -> TenantState {
     let pull = Step {
-        secrets: vec![SecretUse { name: name("db"), delivery: Delivery::Socket }],
+        secrets: vec![SecretUse { name: name("db"), delivery: Delivery::Socket, alias: None }],
         network: vec![name("db.acme.example:5432")],
         ..step("pull")
     };

@@ -144,7 +144,7 @@ fn a_workflow_is_compared_field_by_field() {
     check(
         |state| {
             let secrets = &mut state.workflows.get_mut("report").unwrap().steps[0].secrets;
-            secrets.push(SecretUse { name: name("db"), delivery: Delivery::Socket });
+            secrets.push(SecretUse { name: name("db"), delivery: Delivery::Socket, alias: None });
         },
         &["change reach workflow report/main.secrets"],
         &[
@@ -615,7 +615,7 @@ prop_compose! {
         let mut made = workflow("w", steps.into_iter().map(step).collect());
         made.timeout = Length::from_secs(timeout);
         if reads {
-            made.steps[0].secrets.push(SecretUse { name: name("db"), delivery: Delivery::Socket });
+            made.steps[0].secrets.push(SecretUse { name: name("db"), delivery: Delivery::Socket, alias: None });
         }
         if let Some(first) = trigger {
             made = on_commit(made, first);

@@ -293,7 +293,8 @@ mod tests {
     fn state() -> TenantState {
         let mut main = step("main", crate::domain::Waits::Nothing);
         let name: SecretName = "db_url".parse().expect("a name");
-        main.secrets = vec![SecretUse { name: name.clone(), delivery: crate::domain::Delivery::Socket }];
+        main.secrets =
+            vec![SecretUse { name: name.clone(), delivery: crate::domain::Delivery::Socket, alias: None }];
         let mut flow = workflow(vec![main]);
         let mut day = input(ValueType::String, Some(json!("${{ day(trigger.time, -1) }}")), false);
         day.format = Some("date".into());

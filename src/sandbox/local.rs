@@ -22,8 +22,8 @@ use tokio::time::{Instant, sleep_until};
 use super::egress::{self, Doors, Egress, Proxy};
 use super::wire::{self, Attempt, Configure, Down, MainEnd, News, Order, Report, Signal};
 use super::{
-    Capabilities, Ended, Executor, LimitsPolicy, Program, RunningStep, SandboxError, Started, StepOutput,
-    StepSpec, Stop,
+    Capabilities, Ended, Executor, LimitsPolicy, Peers, Program, RunningStep, SandboxError, Started,
+    StepOutput, StepSpec, Stop,
 };
 use crate::domain::{Exit, ExitKind, Tier, Usage};
 
@@ -163,6 +163,7 @@ impl Executor for LocalExecutor {
         let (broker, host_uid, ways) =
             broker.ok_or_else(|| SandboxError::Helper("it gave no socket for the broker".to_owned()))?;
         let broker = std::os::unix::net::UnixListener::from(broker);
+        let peers = Peers::of(&broker);
         broker.set_nonblocking(true).map_err(system("opening the broker's socket"))?;
         let broker = UnixListener::from_std(broker).map_err(system("opening the broker's socket"))?;
         let proxy = self.proxy(&spec, ways)?;
@@ -191,6 +192,7 @@ impl Executor for LocalExecutor {
             stderr: Box::new(stderr),
             broker,
             host_uid,
+            peers,
         })
     }
 

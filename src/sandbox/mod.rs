@@ -21,12 +21,14 @@ mod capabilities;
 pub mod egress;
 pub mod helper;
 mod local;
+mod peers;
 mod places;
 mod wire;
 
 pub use capabilities::{Capabilities, Feature, FeatureState, Need};
 pub use egress::{Egress, EgressLimits, Outward, Reach};
 pub use local::{LocalExecutor, Settings};
+pub use peers::Peers;
 
 /// Runs attempts of steps, each apart from everything else.
 #[async_trait]
@@ -69,6 +71,8 @@ pub struct Started {
     pub broker: UnixListener,
     /// The host's user id of the attempt's processes, as the broker's socket shows it.
     pub host_uid: u32,
+    /// Tells the attempt's processes from others at that socket.
+    pub peers: Peers,
 }
 
 /// One attempt while it runs.

@@ -552,31 +552,23 @@ impl Body<'_> {
                 }
             };
             self.check_delivery(&delivery, span, found);
+            let asked = used.name.value;
             let (name, path, place) = match &self.scene.mapping {
-                None => (used.name.value, path, place),
+                None => (asked.clone(), path, place),
                 // What is not mapped is reported once, for the whole workflow.
-                Some(mapping) => match mapping.names.get(&used.name.value) {
+                Some(mapping) => match mapping.names.get(&asked) {
                     None => continue,
-                    Some(ours) => {
-                        if delivery == Delivery::Socket && ours.value != used.name.value {
-                            let message = format!(
-                                "the shared workflow asks for `{}` at the socket, which cannot be given another name yet",
-                                used.name.value
-                            );
-                            let finding = rules::NOT_SUPPORTED.at(mapping.path, Some(ours.span), message);
-                            let help = "name the tenant's secret as the shared workflow does, or deliver it by `env` or `file`";
-                            found.push(finding.help(help));
-                        }
-                        (ours.value.clone(), mapping.path, ours.span)
-                    }
+                    Some(ours) => (ours.value.clone(), mapping.path, ours.span),
                 },
             };
             self.check_declared(&name, path, place, found);
-            if read.iter().any(|other| other.name == name && other.delivery == delivery) {
-                let message = format!("the secret `{name}` stands twice");
+            let alias = (name != asked).then_some(asked);
+            let used = SecretUse { name, delivery, alias };
+            if read.iter().any(|other| other.asked() == used.asked() && other.delivery == used.delivery) {
+                let message = format!("the secret `{}` stands twice", used.asked());
                 found.push(rules::DUPLICATE_KEY.at(path, Some(place), message).help("keep one of them"));
             }
-            read.push(SecretUse { name, delivery });
+            read.push(used);
         }
         read
     }

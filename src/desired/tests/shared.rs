@@ -66,6 +66,30 @@ fn what_a_shared_workflow_needs_and_a_tenant_does_not_give_is_that_tenants_mista
 }
 
 #[test]
+fn a_secret_keeps_the_name_that_the_shared_script_asks_for() {
+    let body = "run: pull.py\nsecrets: [db_url, motd, { name: hook, env: HOOK }]\n";
+    let uses = "uses: shared/invoices\nsecrets: { db_url: db, motd: motd, hook: db }\n";
+    let version = "{ id: v1, state: revoked }";
+    let index =
+        format!("secrets: {{ db: {{ versions: [{version}] }}, motd: {{ versions: [{version}] }} }}\n");
+    let key = super::secret_files::OTHER_KEY;
+    let tree = tenant_tree(&[
+        ("tenant.yaml", &format!("owner: alice\nsecrets: {{ recipients: [{key}] }}\n")),
+        ("workflows/bills.yaml", uses),
+        ("secrets.yaml", &index),
+    ]);
+    let mut shared = platform_tree(&[]);
+    shared.files.extend(shared_files(body).files);
+    let tenant = "acme".parse().unwrap();
+    let (state, found) = super::super::read(&platform(), &listing(), &shared, &tree, &tenant);
+    let state = state.unwrap_or_else(|| panic!("{found:?}"));
+    let secrets = &state.state.workflows["bills"].steps[0].secrets;
+    let names: Vec<_> = secrets.iter().map(|used| (used.asked().as_str(), used.name.as_str())).collect();
+    assert_eq!(names, [("db_url", "db"), ("motd", "motd"), ("hook", "db")]);
+    assert_eq!(secrets[1].alias, None, "no other name, none to tell");
+}
+
+#[test]
 fn a_pin_is_read_as_of_its_commit() {
     let old = || Some(Pinned::Files(Box::new(shared_files(PLAIN))));
     assert_eq!(

@@ -174,6 +174,7 @@ fn the_brokers_socket_leads_to_the_daemon() {
         let mut started = executor.start(spec).await.unwrap();
         let (mut caller, _) = started.broker.accept().await.unwrap();
         assert_eq!(caller.peer_cred().unwrap().uid(), started.host_uid, "{tier}");
+        assert!(started.peers.admit(&caller), "{tier}");
         let mut asked = [0; 4];
         caller.read_exact(&mut asked).await.unwrap();
         assert_eq!(&asked, b"ping");
@@ -182,6 +183,25 @@ fn the_brokers_socket_leads_to_the_daemon() {
         started.stdout.read_to_string(&mut said).await.unwrap();
         assert_eq!(said, "pong\n", "{tier}");
         assert!(started.step.wait().await.exit.succeeded());
+    });
+}
+
+/// Whoever may look into the sandbox from outside reaches its socket too, and is told apart there.
+#[test]
+fn a_process_from_outside_is_none_of_the_brokers_peers() {
+    in_sandbox(async |executor| {
+        let mut started = executor.start(spec("sleep 30")).await.unwrap();
+        let first = rustix::net::sockopt::socket_peercred(&started.broker).unwrap().pid;
+        let door = format!("/proc/{}/root/run/tenantry/broker.sock", first.as_raw_nonzero());
+        match std::os::unix::net::UnixStream::connect(&door) {
+            Ok(_outside) => {
+                let (caller, _) = started.broker.accept().await.unwrap();
+                assert!(!started.peers.admit(&caller));
+            }
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{door}"),
+        }
+        started.step.stop(Stop::Cancelled, Duration::ZERO).await;
+        started.step.wait().await;
     });
 }
 
