@@ -42,6 +42,12 @@ const SHARED: [&str; 9] =
 /// Directories below `/etc` that steps can read: certificates, and the names Debian programs go by.
 const SHARED_ETC: [&str; 4] =
     ["/etc/ssl/certs", "/etc/alternatives", "/etc/pki/ca-trust/extracted", "/etc/pki/tls/certs"];
+/// The clients of the broker for scripts, each a single file.
+const CLIENTS: [(&str, &str); 3] = [
+    ("tenantry.py", include_str!("../clients/tenantry.py")),
+    ("tenantry.js", include_str!("../clients/tenantry.js")),
+    ("tenantry.sh", include_str!("../clients/tenantry.sh")),
+];
 /// Files below `/etc` that steps can read, as they were when the helper started.
 const COPIED_ETC: [&str; 8] = [
     "/etc/ld.so.cache",
@@ -257,6 +263,7 @@ fn host_copies() -> Vec<(PathBuf, Vec<u8>)> {
         ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
         ("/etc/host.conf", "multi on\n"),
     ];
+    copies.extend(CLIENTS.map(|(name, content)| (Path::new("/opt/tenantry/lib").join(name), content.into())));
     copies.extend(written.map(|(path, content)| (PathBuf::from(path), content.as_bytes().to_vec())));
     copies
 }
