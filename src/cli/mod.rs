@@ -219,6 +219,13 @@ fn usage_code(error: &clap::Error, command: Option<&str>) -> u8 {
 }
 
 fn carry_out(command: Command) -> ExitCode {
+    // Those that may hold a value.
+    if matches!(
+        command,
+        Command::Demo(_) | Command::Run(_) | Command::Secrets(_) | Command::Reconcile(_) | Command::Serve(_)
+    ) {
+        crate::secrets::guard_memory();
+    }
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),

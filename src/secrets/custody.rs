@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+use super::guard::with_clean_stack;
 use super::{CustodyError, Sealed, Vault, VaultError};
 use crate::authz::{Permit, action};
 use crate::domain::{TenantId, Timestamp};
@@ -191,9 +192,11 @@ impl Vault for FileVault {
         let (custody, ciphertext) = (self.custody.clone(), sealed.ciphertext.to_vec());
         // Reads a file and computes: not for a thread that serves others.
         let opened = tokio::task::spawn_blocking(move || {
-            let identities = custody.identities(&tenant)?;
-            let opened = sops::open(&ciphertext, &identities)?;
-            Ok(opened.into_secret(&name, &version)?)
+            with_clean_stack(|| {
+                let identities = custody.identities(&tenant)?;
+                let opened = sops::open(&ciphertext, &identities)?;
+                Ok(opened.into_secret(&name, &version)?)
+            })
         });
         opened.await.unwrap_or(Err(VaultError::Interrupted))
     }

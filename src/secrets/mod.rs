@@ -6,6 +6,7 @@
 
 mod at_hand;
 mod custody;
+mod guard;
 mod user;
 mod wrap;
 
@@ -17,6 +18,7 @@ use crate::sops::{IdentityError, Plaintext, SopsError};
 
 pub use at_hand::{AtHand, StandInError, StandIns};
 pub use custody::{Custody, FileVault};
+pub use guard::guard_memory;
 pub use user::{Ask, UserIdentities, words};
 pub use wrap::{SealError, edit_fresh, reseal_fresh, seal_fresh};
 

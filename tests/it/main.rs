@@ -24,6 +24,8 @@ mod recorded;
 mod same_answer;
 mod sandbox;
 mod scaffold;
+mod secret_clients;
+mod secret_memory;
 mod secrets;
 mod secrets_commands;
 mod secrets_page;
