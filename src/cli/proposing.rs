@@ -1,4 +1,4 @@
-//! `--pr`: what a command wrote as a branch with one commit and, where the forge's CLI is there, a pull request.
+//! `--pr`: what a command wrote as a branch with one commit and, where the forge's CLI is there, a review.
 #![expect(clippy::disallowed_methods, reason = "asks git and the forge's own command")]
 
 use std::path::Path;
@@ -10,9 +10,18 @@ use super::page;
 /// The option of every command that writes files for somebody to agree to.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct ProposeArgs {
-    /// Commits it on a branch of its own and opens a pull request where `gh`, `glab` or `tea` is there
+    /// Commits it on a branch of its own and opens a review where `gh`, `glab` or `tea` is there
     #[arg(long)]
     pub pr: bool,
+}
+
+/// What came of it: the branch is made and holds the commit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// The branch, which is checked out now.
+    pub branch: String,
+    /// The review, or what is left to do by hand.
+    pub review: Result<String, String>,
 }
 
 /// Commits what was written if that was asked for, else names the next command.
@@ -27,98 +36,99 @@ pub fn end(
     title: &str,
     body: &str,
 ) -> Result<(), Ending> {
-    if args.pr {
-        propose(root, paths, branch, title, body)
-    } else {
+    if !args.pr {
         anstream::eprintln!("next: tenantry validate");
-        Ok(())
+        return Ok(());
     }
-}
-
-/// Makes the branch and the commit of these paths alone; other changes of the work tree stay as they are.
-fn propose(root: &Path, paths: &[String], branch: &str, title: &str, body: &str) -> Result<(), Ending> {
-    let branch = free_branch(root, &format!("tenantry/{branch}"))?;
-    git(root, &["switch", "--quiet", "--create", &branch])?;
-    let mut add = vec!["add", "--"];
-    add.extend(paths.iter().map(String::as_str));
-    git(root, &add)?;
-    let message = if body.is_empty() { title.to_owned() } else { format!("{title}\n\n{body}") };
-    let mut commit = vec!["commit", "--quiet", "--message", &message, "--"];
-    commit.extend(paths.iter().map(String::as_str));
-    git(root, &commit)?;
+    let proposed = propose(root, paths, &format!("tenantry/{branch}"), title, body);
+    let Proposed { branch, review } = proposed.map_err(Ending::CouldNot)?;
     page::line(&format!("branch {branch}"));
-    let Some(remote) = git(root, &["remote", "get-url", "origin"]).ok() else {
-        anstream::eprintln!("next: push `{branch}` and open a pull request; there is no remote `origin`");
-        return Ok(());
-    };
-    let Some((tool, arguments)) = forge(&remote, &branch, title, body) else {
-        anstream::eprintln!("next: git push --set-upstream origin {branch}, then open a pull request");
-        return Ok(());
-    };
-    let done = |error: Ending| match error {
-        Ending::CouldNot(why) => {
-            Ending::CouldNot(format!("the branch `{branch}` is made and committed, but {why}"))
-        }
-        other => other,
-    };
-    git(root, &["push", "--quiet", "--set-upstream", "origin", &branch]).map_err(done)?;
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let said = run(root, tool, &arguments).map_err(done)?;
-    page::line(said.trim());
+    match review {
+        Ok(review) => page::line(&review),
+        Err(next) => anstream::eprintln!("next: {next}"),
+    }
     Ok(())
 }
 
+/// Makes the branch and the commit of these paths alone; other changes of the work tree stay as they are.
+///
+/// # Errors
+/// Git refused; the files stay changed in the work tree.
+pub fn propose(
+    root: &Path,
+    paths: &[String],
+    branch: &str,
+    title: &str,
+    body: &str,
+) -> Result<Proposed, String> {
+    let git = |arguments: &[&str]| run(root, "git", arguments);
+    let branch = free_branch(root, branch)?;
+    git(&["switch", "--quiet", "--create", &branch])?;
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let message = if body.is_empty() { title.to_owned() } else { format!("{title}\n\n{body}") };
+    let add = [&["add", "--all", "--"], paths.as_slice()].concat();
+    let commit = [&["commit", "--quiet", "--only", "--message", &message, "--"], paths.as_slice()].concat();
+    git(&add)
+        .and_then(|_| git(&commit))
+        .map_err(|told| format!("{told}; you are on the new branch `{branch}`"))?;
+    let review = open(root, &branch, title, body);
+    Ok(Proposed { branch, review })
+}
+
+/// Pushes the branch and opens the review, as far as the machine has what it takes.
+fn open(root: &Path, branch: &str, title: &str, body: &str) -> Result<String, String> {
+    let remote = run(root, "git", &["remote", "get-url", "origin"])
+        .map_err(|_| format!("push `{branch}` and open a review: the repository has no remote `origin`"))?;
+    let (tool, arguments) = forge(&remote, branch, title, body)
+        .ok_or_else(|| format!("git push --set-upstream origin {branch}, then open a review"))?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    run(root, "git", &["push", "--quiet", "--set-upstream", "origin", branch])
+        .and_then(|_| run(root, tool, &arguments))
+        .map(|said| said.lines().last().unwrap_or("opened").to_owned())
+        .map_err(|told| format!("push `{branch}` and open a review: {told}"))
+}
+
 /// The name, with a number behind it where it is taken.
-fn free_branch(root: &Path, name: &str) -> Result<String, Ending> {
-    git(root, &["rev-parse", "--git-dir"])?;
-    let taken =
-        |name: &str| git(root, &["rev-parse", "--verify", "--quiet", &format!("refs/heads/{name}")]).is_ok();
-    let numbered = (2..1_000).map(|number| format!("{name}-{number}"));
-    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken(name)).ok_or_else(|| {
-        Ending::CouldNot(format!("`{name}` and all that follow are taken: delete old branches"))
-    })
-}
-
-/// The forge's own command and how it opens a pull request; `None` where it is not installed.
-fn forge(remote: &str, branch: &str, title: &str, body: &str) -> Option<(&'static str, Vec<String>)> {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let (tool, arguments) = if remote.contains("github") {
-        ("gh", words(&["pr", "create", "--head", branch, "--title", title, "--body", body]))
-    } else if remote.contains("gitlab") {
-        (
-            "glab",
-            words(&[
-                "mr",
-                "create",
-                "--yes",
-                "--source-branch",
-                branch,
-                "--title",
-                title,
-                "--description",
-                body,
-            ]),
-        )
-    } else {
-        ("tea", words(&["pulls", "create", "--head", branch, "--title", title, "--description", body]))
+fn free_branch(root: &Path, name: &str) -> Result<String, String> {
+    run(root, "git", &["rev-parse", "--is-inside-work-tree"]).map_err(|_| {
+        "`--pr` needs a Git repository: without it the files are changed and nothing more".to_owned()
+    })?;
+    let taken = |name: &str| {
+        run(root, "git", &["rev-parse", "--verify", "--quiet", &format!("refs/heads/{name}")]).is_ok()
     };
+    let numbered = (2..1_000).map(|number| format!("{name}-{number}"));
+    std::iter::once(name.to_owned())
+        .chain(numbered)
+        .find(|name| !taken(name))
+        .ok_or_else(|| format!("`{name}` and all that follow are taken: delete old branches"))
+}
+
+/// The forge's own command and how it opens a review; `None` where it is not installed.
+fn forge(remote: &str, branch: &str, title: &str, body: &str) -> Option<(&'static str, Vec<String>)> {
+    let (tool, words): (_, &[&str]) = if remote.contains("github") {
+        ("gh", &["pr", "create", "--head", branch, "--title", title, "--body", body])
+    } else if remote.contains("gitlab") {
+        let from = ["--source-branch", branch, "--title", title, "--description", body];
+        ("glab", &[&["mr", "create", "--yes"], from.as_slice()].concat())
+    } else {
+        ("tea", &["pulls", "create", "--head", branch, "--title", title, "--description", body])
+    };
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).any(|place| place.join(tool).is_file()).then_some((tool, arguments))
+    std::env::split_paths(&path).any(|place| place.join(tool).is_file()).then_some((tool, words))
 }
 
-fn git(root: &Path, arguments: &[&str]) -> Result<String, Ending> {
-    run(root, "git", arguments).map(|text| text.trim().to_owned())
-}
-
-fn run(root: &Path, program: &str, arguments: &[&str]) -> Result<String, Ending> {
+fn run(root: &Path, program: &str, arguments: &[&str]) -> Result<String, String> {
     let command = format!("{program} {}", arguments.first().copied().unwrap_or_default());
     let output = Command::new(program).current_dir(root).args(arguments).output();
-    let output =
-        output.map_err(|error| Ending::CouldNot(format!("`{command}` cannot be started: {error}")))?;
+    let output = output.map_err(|error| format!("`{command}` cannot be started: {error}"))?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.trim().lines().next_back().unwrap_or("no reason given").to_owned();
-    Err(Ending::CouldNot(format!("`{command}` failed: {}", page::shown(&said))))
+    let said = said.trim().replace('\n', "; ");
+    Err(format!(
+        "`{command}` failed: {}",
+        page::shown(if said.is_empty() { "no reason given" } else { &said })
+    ))
 }

@@ -10,7 +10,6 @@ mod import;
 mod index;
 mod keys;
 mod list;
-mod propose;
 mod rekey;
 mod revoke;
 mod rotate;
@@ -25,6 +24,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
+use crate::cli::proposing::{self, ProposeArgs, Proposed};
 use crate::domain::{SecretName, TenantId, Timestamp, VersionId};
 use crate::secrets::{Custody, CustodyError, UserIdentities};
 use crate::sops::Format;
@@ -32,9 +32,8 @@ pub use config::ConfigArgs;
 pub use decrypt::{DecryptArgs, decrypt};
 pub use edit::EditArgs;
 pub use import::ImportArgs;
-pub(super) use list::LastUses;
 pub use list::ListArgs;
-use propose::ProposeArgs;
+pub(super) use list::{LastUse, LastUses};
 pub use rekey::RekeyArgs;
 pub use revoke::RevokeArgs;
 pub use rotate::{RotateArgs, SetArgs};
@@ -155,8 +154,14 @@ impl Outcome {
         files: Vec<String>,
     ) -> Result<(), (u8, Told)> {
         if wanted.pr {
-            let said = propose::propose(&tree.path(""), branch, title, &files).map_err(could_not)?;
-            self.out.extend_from_slice(said.as_bytes());
+            let (title, body) = title.split_once("\n\n").unwrap_or((title, ""));
+            let proposed = proposing::propose(&tree.path(""), &files, branch, title, body);
+            let Proposed { branch, review } = proposed.map_err(could_not)?;
+            let review = match review {
+                Ok(review) => format!("review     {review}"),
+                Err(next) => format!("next       {next}"),
+            };
+            self.out.extend_from_slice(format!("branch     {branch}: {title}\n{review}\n").as_bytes());
         }
         Ok(())
     }

@@ -16,9 +16,9 @@ use zeroize::Zeroizing;
 
 use super::decrypt::{by_text, read, refused};
 use super::keys::{KeyArgs, ask};
-use super::propose::ProposeArgs;
 use super::worktree::{Told, WorkTree};
 use super::{COULD_NOT, Done, NO, Outcome, RepositoryArgs, SecretPath, could_not};
+use crate::cli::proposing::ProposeArgs;
 use crate::domain::{Timestamp, VersionId};
 use crate::record::redactable;
 use crate::secrets::{edit_fresh, words};

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use clap::Args;
 
 use super::index;
-use super::propose::ProposeArgs;
 use super::worktree::{Told, WorkTree};
 use super::{Done, NO, Outcome, RepositoryArgs, SecretPath, USAGE, could_not};
+use crate::cli::proposing::ProposeArgs;
 use crate::domain::{TenantId, VersionId};
 
 /// The options of `tenantry secrets revoke`.

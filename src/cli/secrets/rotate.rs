@@ -7,9 +7,9 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::index::{self, Arrival};
-use super::propose::ProposeArgs;
 use super::worktree::{Told, WorkTree};
 use super::{Done, NO, Outcome, RepositoryArgs, SecretPath, USAGE, could_not, uses};
+use crate::cli::proposing::ProposeArgs;
 use crate::domain::{Length, Timestamp, VersionId};
 use crate::record::redactable;
 use crate::secrets::seal_fresh;
