@@ -4,12 +4,16 @@ use serde_json::{Value, json};
 
 use super::Ending;
 use super::page::{self, Format, FormatArgs};
+use super::run::{Canary, canary};
 use crate::domain::{LimitsKind, Tier};
 use crate::sandbox::{self, Capabilities, FeatureState, LimitsPolicy, Need, Settings};
 
 /// The options of `tenantry doctor`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DoctorArgs {
+    /// Only lets a canary take the way of a secret: sealed, opened, asked for, written by a step, looked for
+    #[arg(long)]
+    redaction: bool,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -33,9 +37,20 @@ struct Found {
 /// Looks at this machine and says what it saw.
 ///
 /// # Errors
-/// [`Ending::Quiet`] with 1 if steps are refused or `git` is missing; [`Ending::CouldNot`] if not even that can be
-/// found out.
+/// [`Ending::Quiet`] with 1 if steps are refused, `git` is missing or a secret would come through;
+/// [`Ending::CouldNot`] if not even that can be found out.
 pub async fn run(args: &DoctorArgs) -> Result<(), Ending> {
+    if args.redaction {
+        let found = canary().await?;
+        match args.format.format {
+            Format::Json => page::json(&json!({
+                "schema": "tenantry.doctor-redaction/1",
+                "redaction": redaction(Some(&found)),
+            })),
+            Format::Human => page::line(&redaction_lines(&found).join("\n")),
+        }
+        return if found.problems.is_empty() { Ok(()) } else { Err(Ending::Quiet(1)) };
+    }
     let capabilities = sandbox::probe(Settings {
         program: this_program()?,
         instance: format!("doctor-{}", std::process::id()),
@@ -44,12 +59,20 @@ pub async fn run(args: &DoctorArgs) -> Result<(), Ending> {
     });
     let capabilities = capabilities.await.map_err(Ending::could_not)?;
     let programs = look_for_programs();
+    let canary = match capabilities.refusal() {
+        Some(_) => None,
+        None => Some(canary().await.unwrap_or_else(|ending| Canary {
+            hits: Default::default(),
+            problems: vec![format!("it could not be tried: {}", said(&ending))],
+        })),
+    };
     match args.format.format {
-        Format::Json => page::json(&document(&capabilities, &programs)),
-        Format::Human => page::line(&text(&capabilities, &programs)),
+        Format::Json => page::json(&document(&capabilities, &programs, canary.as_ref())),
+        Format::Human => page::line(&text(&capabilities, &programs, canary.as_ref())),
     }
     let has_git = programs.iter().any(|one| one.name == "git" && one.path.is_some());
-    if capabilities.refusal().is_some() || !has_git { Err(Ending::Quiet(1)) } else { Ok(()) }
+    let comes_through = canary.is_some_and(|canary| !canary.problems.is_empty());
+    if capabilities.refusal().is_some() || !has_git || comes_through { Err(Ending::Quiet(1)) } else { Ok(()) }
 }
 
 /// The path of this very program, which is its own sandbox helper.
@@ -75,7 +98,39 @@ fn look_for_programs() -> Vec<Found> {
     found.collect()
 }
 
-fn document(capabilities: &Capabilities, programs: &[Found]) -> Value {
+fn said(ending: &Ending) -> String {
+    match ending {
+        Ending::No(why) | Ending::Usage(why) | Ending::CouldNot(why) => why.clone(),
+        Ending::Quiet(_) => "no reason given".to_owned(),
+    }
+}
+
+/// What a canary showed; `not_tried` where steps are refused.
+fn redaction(canary: Option<&Canary>) -> Value {
+    match canary {
+        None => json!({ "state": "not_tried" }),
+        Some(Canary { hits, problems }) => {
+            let state = if problems.is_empty() { "ok" } else { "failed" };
+            json!({ "state": state, "hits": hits, "problems": problems })
+        }
+    }
+}
+
+fn redaction_lines(canary: &Canary) -> Vec<String> {
+    if canary.problems.is_empty() {
+        let hits: Vec<String> = canary.hits.iter().map(|(form, count)| format!("{form} {count}")).collect();
+        return vec![format!(
+            "ok       redaction: a canary was taken out of all that a step wrote ({})",
+            hits.join(", ")
+        )];
+    }
+    let problems = canary.problems.iter().map(|problem| format!("           why   {problem}"));
+    std::iter::once("FAILED   redaction: secrets may come through in logs".to_owned())
+        .chain(problems)
+        .collect()
+}
+
+fn document(capabilities: &Capabilities, programs: &[Found], canary: Option<&Canary>) -> Value {
     let programs: Vec<Value> = programs
         .iter()
         .map(|one| json!({"name": one.name, "purpose": one.purpose, "path": one.path}))
@@ -87,11 +142,12 @@ fn document(capabilities: &Capabilities, programs: &[Found]) -> Value {
         "limits": capabilities.limits,
         "features": capabilities.features,
         "notes": capabilities.notes,
+        "redaction": redaction(canary),
         "programs": programs,
     })
 }
 
-fn text(capabilities: &Capabilities, programs: &[Found]) -> String {
+fn text(capabilities: &Capabilities, programs: &[Found], canary: Option<&Canary>) -> String {
     let mut lines = Vec::new();
     lines.push(match (capabilities.refusal().is_some(), capabilities.limits) {
         (true, _) => "steps are refused on this machine; validate, plan and reconcile work".to_owned(),
@@ -113,6 +169,7 @@ fn text(capabilities: &Capabilities, programs: &[Found]) -> String {
             }
         }
     }
+    lines.extend(canary.into_iter().flat_map(redaction_lines));
     lines.push(String::new());
     for one in programs {
         match &one.path {
@@ -149,7 +206,7 @@ mod tests {
             Found { name: "git", purpose: "fetching", path: None },
             Found { name: "sh", purpose: "x", path: Some("/bin/sh".to_owned()) },
         ];
-        insta::assert_snapshot!(text(&capabilities(Need::Required), &programs), @r"
+        insta::assert_snapshot!(text(&capabilities(Need::Required), &programs, None), @r"
         steps are refused on this machine; validate, plan and reconcile work
 
         ok       pid namespace
@@ -162,14 +219,26 @@ mod tests {
         note     steps can read `/opt/python`
         ");
         assert!(
-            text(&capabilities(Need::Recorded), &[])
+            text(&capabilities(Need::Recorded), &[], None)
                 .starts_with("steps run in the sandbox, their limits enforced")
         );
     }
 
     #[test]
+    fn a_canary_that_comes_through_is_told_without_its_value() {
+        let hits = [("raw".to_owned(), 3)].into_iter().collect();
+        let fine = Canary { hits, problems: vec![] };
+        assert_eq!(redaction(Some(&fine)), json!({ "state": "ok", "hits": { "raw": 3 }, "problems": [] }));
+        assert_eq!(redaction_lines(&fine).len(), 1);
+        let broken = Canary { problems: vec!["the canary came through as it is in the log".into()], ..fine };
+        assert!(text(&capabilities(Need::Recorded), &[], Some(&broken)).contains("FAILED   redaction"));
+        assert_eq!(redaction(Some(&broken))["state"], "failed");
+        assert_eq!(redaction(None), json!({ "state": "not_tried" }));
+    }
+
+    #[test]
     fn the_document_has_its_schema_and_every_gap() {
-        let document = document(&capabilities(Need::Required), &[]);
+        let document = document(&capabilities(Need::Required), &[], None);
         assert_eq!(document["schema"], "tenantry.doctor/1");
         assert_eq!(document["steps"], "refused");
         assert_eq!(document["features"][1]["state"], "missing");

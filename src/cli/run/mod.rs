@@ -3,6 +3,7 @@
 //! What is run, how and what is shown of it is the code of the daemon; this reads the work tree, checks what is given
 //! before anything starts, and prints. Deliberately absent: a tier without the sandbox, and any file that is written.
 
+mod canary;
 mod inputs;
 mod prepare;
 mod show;
@@ -22,6 +23,7 @@ use crate::domain::{FieldName, Outcome, StepId};
 use crate::observe::{LogFormat, start_logging};
 use crate::record::RunRecord;
 use crate::source::{Changes, Watched};
+pub(super) use canary::{Canary, canary};
 use prepare::{Prepared, Seen};
 use show::Show;
 
