@@ -276,6 +276,7 @@ fn one_secret(tenant: &TenantId, secret: &Secret, actual: &ActualState) -> Value
         "owner": secret.owner,
         "use": secret.purposes,
         "rotate_every_ms": secret.rotate_every.map(crate::domain::Length::as_millis),
+        "leaked_at": secret.leaked_at,
         "versions": versions,
     })
 }

@@ -236,6 +236,7 @@ fn samples_secret() -> crate::domain::Secret {
         owner: "owen".parse().unwrap(),
         purposes: BTreeSet::new(),
         rotate_every: None,
+        leaked_at: None,
         redact: true,
         on_revoke: Default::default(),
         versions: vec![version("v2", Current), version("v1", Previous)],

@@ -49,6 +49,7 @@ fn token() -> Secret {
         owner: "owen".parse().unwrap(),
         purposes: BTreeSet::from([SecretPurpose::Step]),
         rotate_every: None,
+        leaked_at: None,
         redact: true,
         on_revoke: OnRevoke::Mark,
         versions: vec![

@@ -96,6 +96,7 @@ fn secret(name: &str, redact: bool) -> Secret {
         owner: "owen".parse().unwrap(),
         purposes: BTreeSet::from([SecretPurpose::Step]),
         rotate_every: None,
+        leaked_at: None,
         redact,
         on_revoke: Default::default(),
         versions: vec![

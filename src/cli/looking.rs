@@ -10,7 +10,7 @@ use super::door::{Door, ReachArgs, escaped};
 use super::page::{self, Format, FormatArgs, coloured, columns, short_commit, shown, text, took};
 use super::{Ending, naming};
 use crate::client::Question;
-use crate::domain::{Contact, StepId, TenantId};
+use crate::domain::{Contact, SecretName, StepId, TenantId, VersionId};
 
 /// The options of `tenantry status`.
 #[derive(Clone, Debug, clap::Args)]
@@ -208,31 +208,65 @@ pub(super) async fn last_uses(
     reach: &ReachArgs,
     tenant: &TenantId,
 ) -> Result<Option<super::secrets::LastUses>, Ending> {
-    /// Runs looked at: more would make a list wait.
-    const RUNS_MAX: usize = 10_000;
     let door = Door::to_look(reach).await?;
-    let (mut uses, mut recorded, mut seen) = (super::secrets::LastUses::new(), false, 0);
-    let mut before = String::new();
+    let (mut uses, mut recorded) = (super::secrets::LastUses::new(), false);
+    each_run(&door, tenant, |run| {
+        let Some(used) = run["secrets_used"].as_array() else { return };
+        recorded = true;
+        let text = |field: &str| run[field].as_str().unwrap_or_default().to_owned();
+        // `tenants/acme/stripe_api_key@v3`, newest run first.
+        for one in used.iter().filter_map(Value::as_str) {
+            let Some((name, version)) = one.rsplit('/').next().and_then(|one| one.split_once('@')) else {
+                continue;
+            };
+            let key = (name.to_owned(), version.to_owned());
+            let last = uses.entry(key).or_insert_with(|| super::secrets::LastUse {
+                time: text("started_at"),
+                run: text("id"),
+                commit: text("commit"),
+                runs: 0,
+            });
+            last.runs += 1;
+        }
+    })
+    .await?;
+    Ok(recorded.then_some(uses))
+}
+
+/// The runs that were given a version of a secret, newest first, of those that are kept.
+///
+/// # Errors
+/// As whoever asks may see them.
+pub(super) async fn runs_that_had(
+    door: &Door,
+    tenant: &TenantId,
+    secret: &SecretName,
+    version: &VersionId,
+) -> Result<Vec<String>, Ending> {
+    let wanted = format!("tenants/{tenant}/{secret}@{version}");
+    let mut found = Vec::new();
+    each_run(door, tenant, |run| {
+        let used = run["secrets_used"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if used.iter().any(|one| *one == wanted.as_str()) {
+            found.extend(run["id"].as_str().map(str::to_owned));
+        }
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Looks at the runs of a tenant, newest first, up to 10,000: more would make a command wait.
+async fn each_run(door: &Door, tenant: &TenantId, mut look: impl FnMut(&Value)) -> Result<(), Ending> {
+    const RUNS_MAX: usize = 10_000;
+    let (mut seen, mut before) = (0, String::new());
     loop {
         let target = format!("/api/v1/tenants/{tenant}/runs?limit=500{before}");
         let document = door.ask(Question::get(target)).await?;
         let runs = document["runs"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for run in runs {
-            let Some(used) = run["secrets_used"].as_array() else { continue };
-            recorded = true;
-            let time = run["started_at"].as_str().unwrap_or_default();
-            // `tenants/acme/stripe_api_key@v3`, newest run first.
-            for one in used.iter().filter_map(Value::as_str) {
-                let Some((name, version)) = one.rsplit('/').next().and_then(|one| one.split_once('@')) else {
-                    continue;
-                };
-                let key = (name.to_owned(), version.to_owned());
-                uses.entry(key).or_insert_with(|| (time.to_owned(), 0)).1 += 1;
-            }
-        }
+        runs.iter().for_each(&mut look);
         seen += runs.len();
         let Some(next) = document["next"].as_str().filter(|_| seen < RUNS_MAX && !runs.is_empty()) else {
-            return Ok(recorded.then_some(uses));
+            return Ok(());
         };
         before = format!("&before={}", escaped(next));
     }

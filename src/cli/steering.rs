@@ -440,6 +440,9 @@ pub async fn release(args: &ReleaseArgs) -> Result<(), Ending> {
     Ok(())
 }
 
+/// Runs that a revocation names.
+const RUNS_SHOWN_MAX: usize = 100;
+
 /// Revokes a version through the daemon, at once.
 ///
 /// # Errors
@@ -455,9 +458,20 @@ pub async fn revoke(
     let target = format!("/api/v1/tenants/{tenant}/secrets/{secret}/revoke");
     let document = door.ask(Question::post(target, json!({ "version": version, "reason": reason }))).await?;
     page::line(&format!("revoked {tenant}/{secret}@{version}"));
-    let runs: Vec<_> = document["runs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if !runs.is_empty() {
-        page::line(&format!("runs that fetched it: {}", runs.join(", ")));
+    let live: Vec<_> = document["runs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !live.is_empty() {
+        page::line(&format!("runs under way with it: {}", live.join(", ")));
+    }
+    // Who may revoke may not always look; that it is revoked stands.
+    match looking::runs_that_had(&door, tenant, secret, version).await {
+        Ok(runs) if runs.is_empty() => page::line("runs that fetched it: none that is kept"),
+        Ok(runs) => {
+            let more = runs.len().saturating_sub(RUNS_SHOWN_MAX);
+            let shown = runs[..runs.len() - more].join(", ");
+            let more = if more > 0 { format!(", and {more} before them") } else { String::new() };
+            page::line(&format!("runs that fetched it: {shown}{more}"));
+        }
+        Err(_) => anstream::eprintln!("note: which runs fetched it is not yours to see"),
     }
     anstream::eprintln!(
         "commit `state: revoked` for {version} in tenants/{tenant}/secrets.yaml too, or Git and the store differ"

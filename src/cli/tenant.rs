@@ -136,6 +136,7 @@ fn secret(one: &Secret) -> Value {
         "owner": one.owner,
         "use": one.purposes,
         "rotate_every_ms": one.rotate_every.map(crate::domain::Length::as_millis),
+        "leaked_at": one.leaked_at,
         "versions": versions,
     })
 }

@@ -83,6 +83,9 @@ pub struct Secret {
     pub purposes: BTreeSet<SecretPurpose>,
     /// How often it should be rotated.
     pub rotate_every: Option<Length>,
+    /// When somebody else came to hold what opens it: versions made before are known to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaked_at: Option<Timestamp>,
     /// `false` only for values that the redactor cannot protect and that are known not to need it.
     pub redact: bool,
     /// What a revocation does to runs.

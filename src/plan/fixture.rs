@@ -89,6 +89,7 @@ pub(crate) fn secret(id: &str, versions: Vec<SecretVersion>) -> Secret {
         owner: name("group:owners"),
         purposes: [SecretPurpose::Step].into(),
         rotate_every: None,
+        leaked_at: None,
         redact: true,
         on_revoke: OnRevoke::Mark,
         versions,

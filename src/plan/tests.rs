@@ -509,6 +509,7 @@ fn full() -> TenantState {
     state.settings.suspend = Some(Pause { reason: "x".into(), until: Some(Timestamp::from_millis(0)) });
     let secret = state.secrets.get_mut("db").unwrap();
     secret.rotate_every = Some(Length::from_secs(1));
+    secret.leaked_at = Some(Timestamp::from_millis(0));
     secret.versions[0].created = Some(Timestamp::from_millis(0));
     secret.versions[0].accept_until = Some(Timestamp::from_millis(0));
     state

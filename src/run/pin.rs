@@ -324,6 +324,7 @@ mod tests {
             owner: Principal::User("alice".parse().expect("a name")),
             purposes: BTreeSet::new(),
             rotate_every: None,
+            leaked_at: None,
             redact: true,
             on_revoke: crate::domain::OnRevoke::Mark,
             versions: vec![version("v1", VersionState::Previous), version("v2", VersionState::Current)],

@@ -246,6 +246,7 @@ fn secret(on_revoke: OnRevoke) -> Secret {
         owner: Principal::User("olga".parse().unwrap()),
         purposes: Default::default(),
         rotate_every: None,
+        leaked_at: None,
         redact: true,
         on_revoke,
         versions: vec![SecretVersion {

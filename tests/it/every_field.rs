@@ -290,6 +290,11 @@ fn secret_rows() -> Vec<Row> {
         ("secrets WrittenSecret.owner", LINE, In(INDEX, shop, shop, with("owner: bob"))),
         ("secrets WrittenSecret.use", LINE, In(INDEX, shop, shop, with("use: [step, webhook]"))),
         ("secrets WrittenSecret.rotate_every", LINE, In(INDEX, shop, shop, with("rotate_every: 90d"))),
+        (
+            "secrets WrittenSecret.leaked_at",
+            LINE,
+            In(INDEX, shop, shop, with("leaked_at: 2026-09-01T09:00:00Z")),
+        ),
         ("secrets WrittenSecret.redact", LINE, In(INDEX, shop, shop, with("redact: false"))),
         ("secrets WrittenSecret.on_revoke", LINE, In(INDEX, shop, shop, with("on_revoke: cancel"))),
         (

@@ -28,6 +28,7 @@ mod secret_clients;
 mod secret_memory;
 mod secrets;
 mod secrets_commands;
+mod secrets_leak;
 mod secrets_page;
 mod sharing;
 mod sops;

@@ -241,6 +241,25 @@ fn after_many_runs_no_value_is_left_in_memory_or_on_disk() {
 }
 
 #[test]
+fn the_doctor_lets_a_canary_take_the_whole_way() {
+    if !can_sandbox() {
+        return;
+    }
+    let bench = Workbench::new();
+    let said = bench.run(&["doctor", "--redaction"]).ok().says("ok       redaction: a canary was taken out");
+    assert!(
+        said.out.contains("raw ") && said.out.contains("base64_twice ") && said.out.contains("hex "),
+        "{}",
+        said.out
+    );
+    let document = bench.run(&["doctor", "--redaction", "--format", "json"]).ok().json();
+    assert_eq!(document["redaction"]["state"], "ok", "{document:#}");
+    assert!(!document.to_string().contains("can\\\"ary/"), "{document:#}");
+    let whole = bench.run(&["doctor", "--format", "json"]).json();
+    assert_eq!(whole["redaction"]["state"], "ok", "{whole:#}");
+}
+
+#[test]
 fn nobody_looks_into_the_daemon_and_it_leaves_no_core() {
     let (bench, daemon) = serve();
     let pid = daemon.child.id();

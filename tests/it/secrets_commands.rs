@@ -326,6 +326,19 @@ fn rekey_serves_the_recipients_of_today() {
     assert_eq!(ran.code, Some(0), "{}", ran.said);
     assert!(ran.out.contains("in place of") && ran.out.contains(".sops.yaml"), "{}", ran.out);
     assert!(ran.said.contains("tenantry secrets rotate acme/token --leaked"), "{}", ran.said);
+    // Everything is overdue in the index, for whoever looks, until it is newer than the leak.
+    let overdue = || {
+        let list = json(&place.done(&["list", "acme", "--format", "json"], ""));
+        let secrets = list["secrets"].as_array().unwrap().clone();
+        let late = secrets.iter().filter(|secret| secret["overdue"] == true);
+        late.map(|secret| secret["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(place.read("tenants/acme/secrets.yaml").contains("leaked_at: 20"), "{}", ran.out);
+    assert!(overdue().contains(&"token".to_owned()), "{:?}", overdue());
+    assert!(place.done(&["list", "acme"], "").contains("overdue"));
+    std::thread::sleep(Duration::from_millis(10));
+    place.done(&["set", "acme/token"], NEXT);
+    assert!(!overdue().contains(&"token".to_owned()), "{:?}", overdue());
     let text = std::fs::read_to_string(&settings).unwrap();
     assert!(!text.contains(&own), "{text}");
     assert!(!place.read(FILE).contains(&own));

@@ -38,6 +38,8 @@ pub struct Listed {
     pub owner: Option<String>,
     /// How often it should be rotated, as written.
     pub rotate_every: Option<String>,
+    /// When an identity that opens it leaked, as written.
+    pub leaked_at: Option<String>,
     /// `false` where the index lets the redactor leave it alone.
     pub redact: bool,
     /// Its versions in written order.
@@ -85,6 +87,7 @@ pub fn read(text: &str) -> Result<Vec<Listed>, IndexError> {
             versions: versions.collect(),
             owner: field(secret, "owner"),
             rotate_every: field(secret, "rotate_every"),
+            leaked_at: field(secret, "leaked_at"),
             redact: field(secret, "redact").is_none_or(|redact| !redact.eq_ignore_ascii_case("false")),
             name,
         }
@@ -287,6 +290,42 @@ pub fn revoke(text: &str, name: &SecretName, version: &VersionId) -> Result<Opti
         after.iter().filter(|secret| secret.name == name.as_str()).flat_map(|secret| &secret.versions);
     let done = revoked.filter(|known| known.id == version.as_str()).any(|known| known.state == "revoked");
     if done { Ok(Some(changed)) } else { Err(IndexError::Layout("the version's `state`")) }
+}
+
+/// Marks every secret that has a version which is not revoked: what was made before `at` is overdue.
+///
+/// # Errors
+/// The text cannot be spliced.
+pub fn mark_leaked(text: &str, at: Timestamp) -> Result<String, IndexError> {
+    let root = root(text)?;
+    let secrets = root.as_ref().and_then(|root| root.get("secrets")).and_then(Node::as_mapping);
+    let mut edits = Vec::new();
+    let mut marked = Vec::new();
+    for (key, secret) in secrets.unwrap_or_default() {
+        let versions = secret.get("versions").and_then(Node::as_sequence).unwrap_or_default();
+        if versions.iter().all(|version| is_state(version, "revoked")) {
+            continue;
+        }
+        marked.push(key.scalar().unwrap_or_default());
+        match (secret.get("leaked_at"), secret.as_mapping().and_then(<[_]>::first)) {
+            (Some(known), _) => edits.push((range(known), at.to_string())),
+            (None, Some((first, _))) => {
+                let start = first.span.start.offset;
+                let end =
+                    if is_flow(text, secret) { ", ".to_owned() } else { format!("\n{}", indent_of(first)) };
+                edits.push((start..start, format!("leaked_at: {at}{end}")));
+            }
+            (None, None) => {}
+        }
+    }
+    let changed = splice(text, edits);
+    let after = read(&changed)?;
+    let is_marked = |name: &&str| {
+        after
+            .iter()
+            .any(|secret| secret.name == **name && secret.leaked_at.as_deref() == Some(&at.to_string()))
+    };
+    if marked.iter().all(is_marked) { Ok(changed) } else { Err(IndexError::Layout("a secret's `leaked_at`")) }
 }
 
 /// Adds a recipient to `secrets.recipients` of a `tenant.yaml`; `None` if it stands there.

@@ -36,8 +36,21 @@ pub enum ListFormat {
     Json,
 }
 
-/// When a version was given out last, and how often among the runs that are kept.
-pub(crate) type LastUses = BTreeMap<(String, String), (String, u64)>;
+/// When a version was given out last, and how often, among the runs that are kept; by name and version.
+pub(crate) type LastUses = BTreeMap<(String, String), LastUse>;
+
+/// The last run that had a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LastUse {
+    /// When it started.
+    pub(crate) time: String,
+    /// Which it is.
+    pub(crate) run: String,
+    /// The commit that it ran.
+    pub(crate) commit: String,
+    /// How many runs had it.
+    pub(crate) runs: u64,
+}
 
 pub(super) fn list(args: &ListArgs, now: Timestamp, last: Option<&LastUses>) -> Done {
     let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
@@ -61,6 +74,15 @@ pub(super) fn list(args: &ListArgs, now: Timestamp, last: Option<&LastUses>) -> 
     }))
 }
 
+impl LastUse {
+    fn shown(&self) -> String {
+        let Self { time, run, commit, runs } = self;
+        let commit = commit.get(..8).unwrap_or(commit);
+        let runs = if *runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
+        format!("{time} by {run} at {commit} ({runs})")
+    }
+}
+
 struct View<'v> {
     tenant: &'v TenantId,
     owner: Option<String>,
@@ -82,8 +104,10 @@ impl View<'_> {
                 "age_s": self.age(version).map(|age| age / 1000),
             });
             if self.last.is_some() {
-                entry["last_used"] = serde_json::json!(last.map(|(time, _)| time));
-                entry["uses"] = serde_json::json!(last.map_or(0, |(_, count)| *count));
+                entry["last_used"] = serde_json::json!(last.map(|last| &last.time));
+                entry["last_run"] = serde_json::json!(last.map(|last| &last.run));
+                entry["last_commit"] = serde_json::json!(last.map(|last| &last.commit));
+                entry["uses"] = serde_json::json!(last.map_or(0, |last| last.runs));
             }
             entry
         };
@@ -95,7 +119,7 @@ impl View<'_> {
                 serde_json::json!({
                     "name": secret.name, "owner": secret.owner.as_ref().or(self.owner.as_ref()),
                     "rotate_every": secret.rotate_every, "overdue": self.overdue(secret),
-                    "redact": secret.redact,
+                    "leaked_at": secret.leaked_at, "redact": secret.redact,
                     "used_by": self.uses.of(&secret.name), "versions": versions,
                 })
             })
@@ -139,10 +163,7 @@ impl View<'_> {
                 let mut row = vec![secret.name.clone(), version.id.clone(), state, age, owner, used_by];
                 if let Some(last) = self.last {
                     let last = last.get(&(secret.name.clone(), version.id.clone()));
-                    row.push(last.map_or_else(
-                        || "never".to_owned(),
-                        |(time, count)| format!("{time} ({count} runs)"),
-                    ));
+                    row.push(last.map_or_else(|| "never".to_owned(), LastUse::shown));
                 }
                 rows.push(row);
             }
@@ -162,10 +183,19 @@ impl View<'_> {
 
     /// `None` where the index wants no rotation.
     fn overdue(&self, secret: &Listed) -> Option<bool> {
-        let every: Length = secret.rotate_every.as_ref()?.parse().ok()?;
         let current = secret.versions.iter().find(|version| version.state == "current")?;
-        let created: Timestamp = current.created.as_ref()?.parse().ok()?;
-        Some(created + every < self.now)
+        let created = current.created.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
+        let leaked = secret.leaked_at.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
+        if let Some(leaked) = leaked
+            && created.is_none_or(|created| created <= leaked)
+        {
+            return Some(true);
+        }
+        let every = secret.rotate_every.as_ref().and_then(|text| text.parse::<Length>().ok());
+        match (every, created) {
+            (Some(every), Some(created)) => Some(created + every < self.now),
+            _ => leaked.map(|_| false),
+        }
     }
 }
 

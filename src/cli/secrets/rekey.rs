@@ -7,9 +7,9 @@ use clap::Args;
 use super::decrypt::{read, refused};
 use super::index;
 use super::keys::{KeyArgs, ask};
-use super::propose::ProposeArgs;
 use super::worktree::WorkTree;
 use super::{Done, NO, Outcome, RepositoryArgs, USAGE, could_not};
+use crate::cli::proposing::ProposeArgs;
 use crate::domain::{TenantId, Timestamp};
 use crate::secrets::reseal_fresh;
 use crate::sops::{Editable, Format, Recipient};
@@ -21,7 +21,8 @@ Run it after a recipient has joined or left `secrets.recipients` of tenant.yaml.
 Git's history holds: rotate the values that matter as well.
 
 With --leaked the tenant's identity on this machine (--data or --identities) is replaced: a new one is made, its
-public half takes the old one's place in tenant.yaml, and every file is encrypted to it. The old one stays in the
+public half takes the old one's place in tenant.yaml, every file is encrypted to it, and every secret is marked
+`leaked_at` in the index: it is overdue until a version is made that is newer. The old one stays in the
 identity file until everything is merged and running; the output says how to remove it.")]
 pub struct RekeyArgs {
     /// The tenant
@@ -70,7 +71,12 @@ pub(super) fn rekey(args: &RekeyArgs, now: Timestamp) -> Done {
     let mut changed = Vec::new();
     let settings_file = format!("tenants/{tenant}/tenant.yaml");
     let mut settings = None;
+    let index_file = format!("tenants/{tenant}/secrets.yaml");
+    let mut index = None;
     if args.leaked {
+        let text = tree.read(&index_file).map_err(could_not)?;
+        let marked = text.map(|text| index::mark_leaked(&text, now)).transpose();
+        index = marked.map_err(|error| (NO, format!("`{index_file}`: {error}: nothing was changed")))?;
         let (text, said) = replace_identity(args, &tree, &settings_file, now)?;
         settings = Some(text);
         out.push_str(&said);
@@ -97,12 +103,20 @@ pub(super) fn rekey(args: &RekeyArgs, now: Timestamp) -> Done {
         super::write_creation_rules(&tree, &mut out)?;
         changed.push(".sops.yaml".to_owned());
     }
+    if let Some(index) = index {
+        tree.replace(&index_file, &index).map_err(could_not)?;
+        let _ = writeln!(out, "changed    {index_file}");
+        changed.push(index_file);
+    }
     let mut done = Outcome::printed(out);
     if files.is_empty() {
         done.said.push_str("note: there is no version that is not revoked\n");
     }
     if args.leaked {
-        let names: Vec<&str> = listed.iter().map(|secret| secret.name.as_str()).collect();
+        let revoked =
+            |secret: &&index::Listed| secret.versions.iter().all(|version| version.state == "revoked");
+        let left = listed.iter().filter(|secret| !revoked(secret));
+        let names: Vec<&str> = left.map(|secret| secret.name.as_str()).collect();
         let _ = writeln!(
             done.said,
             "overdue: whoever has the old identity reads every value that Git's history holds; rotate {}",

@@ -64,6 +64,7 @@ const TOKENS: [Token; 22] = [
 /// Marks of private keys, none of which a public file holds by chance.
 const AGE_KEYS: [&str; 2] = ["AGE-SECRET-KEY-1", "AGE-SECRET-KEY-PQ-1"];
 const PEM: &str = "-----BEGIN ";
+const PUTTY: &str = "PuTTY-User-Key-File-";
 const URL: &str = "://";
 const MASK: &str = "[redacted:";
 const CONFLICT: &str = "<<<<<<< ";
@@ -80,6 +81,7 @@ const HIDDEN: [char; 21] = [
 enum Mark {
     AgeKey,
     Pem,
+    Putty,
     Url,
     Mask,
     Conflict,
@@ -96,6 +98,7 @@ static MARKS: LazyLock<Option<(AhoCorasick, Vec<Mark>)>> = LazyLock::new(|| {
     };
     AGE_KEYS.iter().for_each(|text| add(text, Mark::AgeKey));
     add(PEM, Mark::Pem);
+    add(PUTTY, Mark::Putty);
     add(URL, Mark::Url);
     add(MASK, Mark::Mask);
     add(CONFLICT, Mark::Conflict);
@@ -144,6 +147,13 @@ fn hits(text: &[u8]) -> Vec<Hit> {
                 (rest >= 50).then_some((start, end + rest, What::PrivateKey))
             }
             Mark::Pem => pem(text, start).map(|end| (start, end, What::PrivateKey)),
+            // The file holds both halves; this line opens it.
+            Mark::Putty => {
+                let opens = start == 0 || text[start - 1] == b'\n';
+                let numbered =
+                    text.get(end).is_some_and(u8::is_ascii_digit) && text.get(end + 1) == Some(&b':');
+                (opens && numbered).then_some((start, end + 1, What::PrivateKey))
+            }
             Mark::Url => {
                 let place = password(text, start, end);
                 place.map(|(start, end)| (start, end, What::UrlPassword))
@@ -187,8 +197,12 @@ fn pem(text: &[u8], start: usize) -> Option<usize> {
     let line = text[start..].split(|byte| *byte == b'\n').next().unwrap_or_default();
     // In a quoted scalar the line ends where its escape begins.
     let line = line.get(..80).unwrap_or(line);
-    let at = line.windows(16).position(|window| window == b"PRIVATE KEY-----")?;
-    Some(start + at + 16)
+    let ends = |words: &[u8]| {
+        line.windows(words.len()).position(|window| window == words).map(|at| at + words.len())
+    };
+    // OpenPGP calls its blocks so.
+    let end = ends(b"PRIVATE KEY-----").or_else(|| ends(b"PRIVATE KEY BLOCK-----"))?;
+    Some(start + end)
 }
 
 /// The user and password of a URL whose `://` lies between `start` and `end`.
@@ -240,6 +254,7 @@ pub(super) fn check(path: &str, entry: &Entry, found: &mut Found) {
     let Some(bytes) = &entry.content else { return };
     let ciphertext = path.contains("/secrets/");
     let yaml = path.ends_with(".yaml");
+    let settings = yaml || path.ends_with(".toml");
     let code = bytes.starts_with(b"#!")
         || [".sh", ".py", ".js", ".ts", ".rb", ".pl", ".sql", ".ps1"].iter().any(|end| path.ends_with(end));
     let mut seen: Vec<What> = Vec::new();
@@ -254,10 +269,10 @@ pub(super) fn check(path: &str, entry: &Entry, found: &mut Found) {
         }
         let span = Span { start: position(bytes, hit.start), end: position(bytes, hit.end) };
         let shown = match hit.what {
-            What::Mask => yaml,
+            What::Mask => settings,
             // YAML has a reader of its own that says the same of these.
             What::Conflict => !yaml && !path.ends_with(".md"),
-            What::Hidden => code || (yaml && !is_bidi(&bytes[hit.start..hit.end])),
+            What::Hidden => code || (settings && !(yaml && is_bidi(&bytes[hit.start..hit.end]))),
             What::PrivateKey | What::Token(_) | What::UrlPassword => true,
         };
         if shown {
@@ -344,6 +359,9 @@ mod tests {
         check(&format!("a\nAGE-SECRET-KEY-1{}\n", "Q".repeat(58)), &[What::PrivateKey]);
         check("see AGE-SECRET-KEY-1... in the manual", &[]);
         check(&format!("x\n-----BEGIN {} KEY-----\nabc\n", "OPENSSH PRIVATE"), &[What::PrivateKey]);
+        check(&format!("x\n-----BEGIN {} KEY BLOCK-----\nabc\n", "PGP PRIVATE"), &[What::PrivateKey]);
+        check(&format!("{}-3: ssh-ed25519\n", "PuTTY-User-Key-File"), &[What::PrivateKey]);
+        check("see PuTTY-User-Key-File-3: in the manual", &[]);
         check("-----BEGIN PUBLIC KEY-----\n", &[]);
         check(&github(), &[What::Token("a GitHub token")]);
         check(&format!("x{}", github()), &[]);

@@ -93,6 +93,7 @@ fn lower_secret(
             |purposes| purposes.value.iter().map(|purpose| purpose.value).collect(),
         ),
         rotate_every: written.rotate_every.as_ref().map(|length| length.value),
+        leaked_at: written.leaked_at.as_ref().map(|at| at.value),
         redact: written.redact.as_ref().is_none_or(|redact| redact.value),
         on_revoke: written.on_revoke.as_ref().map_or_else(Default::default, |answer| answer.value),
         versions,
@@ -175,6 +176,21 @@ fn check_states(path: &str, name: &Spanned<SecretName>, written: &WrittenSecret,
                 found.push(finding.help("remove it, or make the version `previous`"));
             }
             _ => {}
+        }
+    }
+    if let Some(leaked) = &written.leaked_at {
+        let known = written.versions.value.iter().map(|version| &version.value).find(|version| {
+            let before = version.created.as_ref().is_none_or(|created| created.value <= leaked.value);
+            version.state.value == VersionState::Current && before
+        });
+        if let Some(version) = known {
+            let message = format!(
+                "the current version of `{}` was made before an identity that opens it leaked",
+                name.value
+            );
+            let finding = rules::KNOWN_SINCE_LEAK.at(path, Some(version.id.span), message);
+            let help = format!("`tenantry secrets rotate {} --leaked --reason …`", name.value);
+            found.push(finding.help(help).related(path, Some(leaked.span), "it leaked then"));
         }
     }
     if current.is_none() {

@@ -115,7 +115,7 @@ family! {
         right: "# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { rotate_every: 30d, versions: [{ id: v1, state: current, created: 2026-01-01T00:00:00Z }] }"
     MASKED_VALUE = "K323" "masked-value" Error
         what: "A value is the mask that stands in a log in place of a secret."
-        why: "Somebody copied it from a log: what uses it gets the mask and fails in a way that is hard to see."
+        why: "Somebody copied it from a log: what uses it gets the mask and fails in a way that is hard to see. A mask in a comment is left alone, since nothing uses it."
         wrong: "run: scripts/pull.py\nargs: [\"[redacted:warehouse_url]\"]"
         right: "run: scripts/pull.py\nsecrets: [warehouse_url]"
     PLAIN_SECRET = "K324" "plain-secret" Error
@@ -143,4 +143,9 @@ family! {
         why: "States only move forward: a revoked version never returns, whatever a commit says."
         wrong: "# before: tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { versions: [{ id: v1, state: revoked }] }\n# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { versions: [{ id: v1, state: current }] }"
         right: "# before: tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { versions: [{ id: v1, state: pending }] }\n# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { versions: [{ id: v1, state: current }] }"
+    KNOWN_SINCE_LEAK = "K329" "known-since-leak" Warning
+        what: "The current version of a secret was made before an identity that opens it leaked."
+        why: "Whoever holds that identity reads what Git's history holds, this value among it. `rekey --leaked` writes `leaked_at`; a newer version ends the warning."
+        wrong: "# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { leaked_at: 2026-02-01T09:00:00Z, versions: [{ id: v1, state: current, created: 2026-01-01T00:00:00Z }] }"
+        right: "# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { leaked_at: 2026-02-01T09:00:00Z, versions: [{ id: v1, state: current, created: 2026-02-02T00:00:00Z }] }"
 }

@@ -187,3 +187,50 @@ fn no_finding_shows_what_a_secret_file_holds() {
         }
     }
 }
+
+/// A private key is found wherever it lies, and no finding of the file quotes any of it.
+#[test]
+fn a_private_key_is_found_wherever_it_lies() {
+    let age = format!("AGE-SECRET-KEY-1{}", "QZRY9X8GF2TVDW0S3JN54KHCE6MUA7L".repeat(2));
+    let pem = format!(
+        "-----BEGIN {} KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\n-----END {} KEY-----\n",
+        "PRIVATE", "PRIVATE"
+    );
+    let ssh = format!("-----BEGIN {} PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n", "OPENSSH");
+    for key in [&age, &pem, &ssh] {
+        for path in [
+            "key",
+            "notes/deep/down/here.txt",
+            ".hidden",
+            "scripts/data/blob.bin",
+            "secrets/token.v1.sops.yaml",
+            "workflows/sync.yaml",
+            "secrets.yaml",
+            "README.md",
+        ] {
+            let text = format!("\0a: 1\nb: \"x\" {key}\n");
+            let (_, found) = fixture::read(&fixture::tenant_tree(&[(path, &text)]), &[]);
+            let keys: Vec<_> = found.iter().filter(|finding| finding.rule.id == "K313").collect();
+            assert_eq!(keys.len(), 1, "{path}: {found:?}");
+            let said = format!("{found:?}");
+            for part in ["QZRY9X8", "MIIEvQ", "b3BlbnN"] {
+                assert!(!said.contains(part), "{path}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_settings_hold_no_hidden_characters_and_no_mask() {
+    for (line, rule) in [
+        ("name = \"a\u{200b}cme\"", "Y020"),
+        ("name = \"a\u{202e}cme\"", "Y020"),
+        ("# a\u{2066}comment", "Y020"),
+        ("name = \"[redacted:db_url]\"", "K323"),
+    ] {
+        let toml = SETTINGS.replacen("name = ", "# ", 1);
+        let (_, found) =
+            read_platform(&fixture::platform_tree(&[("tenantry.toml", &format!("{line}\n{toml}"))]));
+        assert!(found.iter().any(|finding| finding.rule.id == rule), "{line:?}: {found:?}");
+    }
+}

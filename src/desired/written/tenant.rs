@@ -211,6 +211,8 @@ form! {
         purposes = "use": Option<Spanned<Vec<Spanned<SecretPurpose>>>>,
         /// How often it should be rotated.
         rotate_every: Option<Spanned<Length>>,
+        /// When an identity that opens it leaked: what was made before is overdue. Written by `rekey --leaked`.
+        leaked_at: Option<Spanned<Timestamp>>,
         /// `false` only for a value that cannot be protected and needs no protection.
         redact: Option<Spanned<bool>>,
         /// What a revocation does to runs that fetched the version.

@@ -54,6 +54,7 @@ fn with_token() -> crate::domain::TenantState {
         owner: next.settings.owner.clone(),
         purposes: Default::default(),
         rotate_every: None,
+        leaked_at: None,
         redact: true,
         on_revoke: OnRevoke::Mark,
         versions: vec![SecretVersion {
