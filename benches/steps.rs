@@ -89,6 +89,7 @@ fn spec(turn: usize) -> StepSpec {
         name: format!("bench.{turn}"),
         tenant: "acme".parse().unwrap(),
         program: Program::Command("true".to_owned()),
+        packages: None,
         args: Vec::new(),
         environment: BTreeMap::new(),
         files: Vec::new(),
@@ -118,6 +119,7 @@ async fn alone(large: bool) {
         instance: format!("bench-{}", std::process::id()),
         tier: Tier::Sandbox,
         limits: LimitsPolicy::BestEffort,
+        packages: None,
     };
     let executor = Arc::new(LocalExecutor::open(settings).await.unwrap());
     executor.recover().await.unwrap();

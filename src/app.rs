@@ -614,11 +614,14 @@ async fn open_executor(settings: &Settings) -> Result<Option<Arc<dyn Executor>>,
     }
     let program = std::env::current_exe()
         .map_err(|source| AppError::System { what: "cannot find this program's own file".into(), source })?;
+    let packages = settings.data.join("packages");
+    let packages = std::path::absolute(&packages).unwrap_or(packages);
     let of = |tier| sandbox::Settings {
         program: program.clone(),
         instance: instance(&settings.data),
         tier,
         limits: if settings.limits_best_effort { LimitsPolicy::BestEffort } else { LimitsPolicy::Enforced },
+        packages: Some(packages.clone()),
     };
     let mut executor = LocalExecutor::open(of(Tier::Sandbox)).await?;
     if settings.allow_unsandboxed && executor.capabilities().refusal().is_some() {

@@ -50,6 +50,7 @@ fn platform(mode: ChangeControlMode) -> Platform {
             retention: Retention::default(),
             recovery: vec![],
             private: vec![],
+            indexes: vec![],
             mail: false,
         },
         people: People {

@@ -43,6 +43,8 @@ const POLL: Duration = Duration::from_secs(1);
 /// The sandbox of this process, for one run after the other.
 pub struct LocalSandbox {
     executor: Arc<dyn Executor>,
+    /// Packages of Python scripts, for as long as this process looks at the work tree.
+    _packages: tempfile::TempDir,
 }
 
 impl LocalSandbox {
@@ -55,13 +57,19 @@ impl LocalSandbox {
             what: "cannot find this program's own file".into(),
             source,
         })?;
+        let packages = tempfile::Builder::new().prefix("tenantry-packages").tempdir();
+        let packages = packages.map_err(|source| AppError::System {
+            what: "cannot make a directory for packages".into(),
+            source,
+        })?;
         let settings = sandbox::Settings {
             program,
             instance: format!("run-{}", std::process::id()),
             tier: Tier::Sandbox,
             limits: LimitsPolicy::BestEffort,
+            packages: Some(packages.path().to_owned()),
         };
-        Ok(Self { executor: Arc::new(LocalExecutor::open(settings).await?) })
+        Ok(Self { executor: Arc::new(LocalExecutor::open(settings).await?), _packages: packages })
     }
 
     /// What is missing for steps to run, each with its cure; `None` if nothing is.

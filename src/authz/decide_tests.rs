@@ -27,6 +27,7 @@ fn platform() -> Platform {
             retention: Default::default(),
             recovery: vec![],
             private: vec![],
+            indexes: vec![],
             mail: false,
         },
         people: People {

@@ -56,6 +56,7 @@ pub async fn run(args: &DoctorArgs) -> Result<(), Ending> {
         instance: format!("doctor-{}", std::process::id()),
         tier: Tier::Sandbox,
         limits: LimitsPolicy::Enforced,
+        packages: None,
     });
     let capabilities = capabilities.await.map_err(Ending::could_not)?;
     let programs = look_for_programs();

@@ -7,6 +7,7 @@
 //! change is allowed (authz), what it changes (plan), opening secrets.
 
 mod lower;
+pub mod python;
 pub mod report;
 pub mod rules;
 pub mod schema;

@@ -42,6 +42,9 @@ pub struct Settings {
     pub recovery: Vec<String>,
     /// Private addresses that a tenant may reach: tenant, host, port.
     pub private: Vec<PrivateHost>,
+    /// Beginnings of URLs where Python packages may come from.
+    #[serde(default)]
+    pub indexes: Vec<String>,
     /// Whether mail can leave: there is an `[smtp]` section.
     #[serde(default)]
     pub mail: bool,

@@ -12,9 +12,10 @@ use super::masking::Masking;
 use super::worker::Ports;
 use super::{results, spec};
 use crate::broker::{Door, Limits, NotGiven};
-use crate::domain::{Contact, Exit, ExitKind, LimitsKind, Outcome, RunPins, Step, Usage};
+use crate::desired::python;
+use crate::domain::{Contact, Exit, ExitKind, LimitsKind, Outcome, RunPins, Step, Usage, Work};
 use crate::record::AttemptRecord;
-use crate::sandbox::{Ended, Started, StepFile, Stop};
+use crate::sandbox::{Ended, Packages, Preparation, Reach, SandboxError, Started, StepFile, Stop};
 use crate::sops::Plaintext;
 use crate::store::{Lease, Report};
 
@@ -38,7 +39,7 @@ pub(super) async fn execute(ports: &Ports, lease: &Lease, hold: &Arc<Hold>) -> O
     };
     let door = ports.broker.open(lease, &token, Arc::<Masking>::clone(&masking));
     hold.give_door(door.clone());
-    let started = match start(ports, lease, step, &token, &door).await {
+    let started = match start(ports, lease, step, &token, &door, hold).await {
         Ok(started) => started,
         Err(NotStarted::Lost) => return None,
         Err(NotStarted::Because(outcome, reason)) => {
@@ -95,8 +96,10 @@ async fn start(
     step: &Step,
     token: &str,
     door: &Door,
+    hold: &Hold,
 ) -> Result<Started, NotStarted> {
     let files = files(ports, &lease.pins).await?;
+    let packages = packages(ports, lease, step, &files, hold).await?;
     let delivered = door.deliver().await.map_err(|(name, refusal)| match refusal {
         NotGiven::Stale => NotStarted::Lost,
         // What the tenant's files decide is the step's failure, what this machine lacks is ours.
@@ -107,9 +110,65 @@ async fn start(
             NotStarted::Because(Outcome::Error, format!("secret `{name}`: {refusal}"))
         }
     })?;
-    let spec = spec::of(lease, step, token, files, delivered)
+    let spec = spec::of(lease, step, token, files, packages, delivered)
         .map_err(|reason| NotStarted::Because(Outcome::Failure, reason))?;
     ports.executor.start(spec).await.map_err(|cause| NotStarted::Because(Outcome::Error, cause.to_string()))
+}
+
+/// The packages of a Python script that carries dependencies, by the lock beside it; `None` for every other step.
+///
+/// What the commit says was checked when it was read; where packages may come from is asked again, since the platform
+/// may have changed its mind.
+async fn packages(
+    ports: &Ports,
+    lease: &Lease,
+    step: &Step,
+    files: &[StepFile],
+    hold: &Hold,
+) -> Result<Option<Packages>, NotStarted> {
+    let Work::Script { path } = &step.work else { return Ok(None) };
+    let file = |path: &str| files.iter().find(|file| file.path == path);
+    let Some(script) = file(path) else { return Ok(None) };
+    let Some(metadata) = python::metadata(&script.content) else { return Ok(None) };
+    if metadata.as_ref().is_ok_and(python::Metadata::is_empty) {
+        return Ok(None);
+    }
+    let lock = file(&python::lock_of(path));
+    let hosts = match python::check(&metadata, lock.map(|lock| &*lock.content), &lease.indexes) {
+        Ok(hosts) => hosts,
+        Err(problems) => {
+            let problems: Vec<String> = problems.iter().map(|problem| problem.message(path)).collect();
+            return Err(NotStarted::Because(Outcome::Failure, problems.join("; ")));
+        }
+    };
+    let Some(lock) = lock else { return Ok(None) };
+    let reach = hosts.into_iter().map(|host| Reach { private: lease.private.contains(&host), host });
+    let what = Preparation {
+        tenant: lease.pins.tenant.clone(),
+        script: script.clone(),
+        lock: lock.clone(),
+        indexes: lease.indexes.clone(),
+        reach: reach.collect(),
+    };
+    let mut asks = hold.asks();
+    let preparing = ports.executor.prepare(what);
+    tokio::pin!(preparing);
+    loop {
+        match *asks.borrow_and_update() {
+            Ask::GoOn => {}
+            Ask::Cancel => {
+                return Err(NotStarted::Because(Outcome::Cancelled, "it was cancelled".to_owned()));
+            }
+            Ask::Lost => return Err(NotStarted::Lost),
+        }
+        tokio::select! {
+            done = &mut preparing => {
+                let failed = |cause: SandboxError| NotStarted::Because(Outcome::Error, cause.to_string());
+                return done.map(Some).map_err(failed);
+            }
+            _ = asks.changed() => {}
+        }
+    }
 }
 
 /// The files of the run's commit that the workflow lists, by the blobs that were pinned.

@@ -272,6 +272,7 @@ impl House {
                 retention: Retention::default(),
                 recovery: Vec::new(),
                 private: Vec::new(),
+                indexes: Vec::new(),
                 mail: false,
             },
             people: People {

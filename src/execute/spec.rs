@@ -12,7 +12,7 @@ use crate::broker::Delivered;
 use crate::domain::{AttemptId, HostPort, RunPins, Shell, Step, Work};
 use crate::expression::Template;
 use crate::sandbox::{
-    Limits, PLACE_VARIABLES, PROXY_VARIABLES, Program, Reach, SecretFile, StepFile, StepSpec,
+    Limits, PLACE_VARIABLES, PROXY_VARIABLES, Packages, Program, Reach, SecretFile, StepFile, StepSpec,
 };
 use crate::store::Lease;
 
@@ -30,6 +30,7 @@ pub(super) fn of(
     step: &Step,
     token: &str,
     files: Vec<StepFile>,
+    packages: Option<Packages>,
     delivered: Delivered,
 ) -> Result<StepSpec, String> {
     let pins = &lease.pins;
@@ -59,6 +60,7 @@ pub(super) fn of(
         name: name(&lease.attempt),
         tenant: pins.tenant.clone(),
         program,
+        packages,
         args: step.args.clone(),
         environment,
         files,

@@ -38,6 +38,7 @@ fn lease(workflow: Workflow, input: Value) -> Lease {
     let until = now() + Length::from_secs(60);
     Lease {
         private: Default::default(),
+        indexes: Vec::new(),
         attempt: AttemptId { run: pins.id.clone(), step, item: None, attempt: 2 },
         permit: Permit::for_lease("here", &standing, until),
         until,
@@ -268,7 +269,7 @@ fn workflow_with_inputs() -> Workflow {
 }
 
 fn made(lease: &Lease, delivered: Delivered) -> Result<crate::sandbox::StepSpec, String> {
-    spec::of(lease, &lease.pins.workflow.steps[0], "TOKEN", Vec::new(), delivered)
+    spec::of(lease, &lease.pins.workflow.steps[0], "TOKEN", Vec::new(), None, delivered)
 }
 
 #[test]

@@ -72,6 +72,7 @@ mod tests {
                 retention: Retention::default(),
                 recovery: vec![],
                 private: vec![],
+                indexes: vec![],
                 mail: false,
             },
             people: People {

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::egress::{self, Doors, Egress, Proxy};
+use super::packages::{Packages, Preparation, Shelf};
 use super::wire::{self, Attempt, Configure, Down, MainEnd, News, Order, Report, Signal};
 use super::{
     Capabilities, Ended, Executor, LimitsPolicy, Peers, Program, RunningStep, SandboxError, Started,
@@ -46,6 +47,8 @@ pub struct Settings {
     pub tier: Tier,
     /// What is done without control groups.
     pub limits: LimitsPolicy,
+    /// Where packages of Python scripts are kept, in a directory that is this executor's alone; `None` prepares none.
+    pub packages: Option<PathBuf>,
 }
 
 /// Runs attempts on this machine, in the tiers `sandbox` and `unsafe-none`.
@@ -54,6 +57,7 @@ pub struct LocalExecutor {
     capabilities: Capabilities,
     helper: Mutex<Arc<Helper>>,
     egress: Egress,
+    shelf: Option<Shelf>,
     next: AtomicU64,
 }
 
@@ -71,10 +75,16 @@ impl LocalExecutor {
         {
             return Err(SandboxError::Spec(format!("`{}` cannot name an instance", settings.instance)));
         }
+        let shelf = settings
+            .packages
+            .clone()
+            .map(Shelf::open)
+            .transpose()
+            .map_err(system("opening the packages of steps"))?;
         let (helper, capabilities) = Helper::start(&settings).await?;
         let helper = Mutex::new(Arc::new(helper));
         let egress = Egress::system(Vec::new());
-        Ok(Self { settings, capabilities, helper, egress, next: AtomicU64::new(1) })
+        Ok(Self { settings, capabilities, helper, egress, shelf, next: AtomicU64::new(1) })
     }
 
     /// Leads steps out by another network than this machine's, or with other bounds.
@@ -170,6 +180,7 @@ impl Executor for LocalExecutor {
         let step = LocalStep {
             id,
             proxy,
+            _packages: spec.packages.clone(),
             helper,
             control,
             deadline: Instant::now() + spec.limits.timeout,
@@ -194,6 +205,13 @@ impl Executor for LocalExecutor {
             host_uid,
             peers,
         })
+    }
+
+    async fn prepare(&self, what: Preparation) -> Result<Packages, SandboxError> {
+        match &self.shelf {
+            Some(shelf) if self.settings.tier == Tier::Sandbox => shelf.prepare(self, what).await,
+            _ => Err(SandboxError::Refused("packages are prepared in the sandbox alone".to_owned())),
+        }
     }
 
     async fn recover(&self) -> Result<usize, SandboxError> {
@@ -234,6 +252,7 @@ impl Helper {
             tier: settings.tier,
             limits: settings.limits,
             path: std::env::var("PATH").unwrap_or_default(),
+            packages: settings.packages.clone(),
         };
         let broken = |text: &str| SandboxError::Helper(text.to_owned());
         helper
@@ -331,6 +350,8 @@ struct LocalStep {
     id: u64,
     /// Its way out; gone with its last process.
     proxy: Option<Proxy>,
+    /// Kept while it may be read.
+    _packages: Option<Packages>,
     helper: Arc<Helper>,
     control: Channel,
     /// When its time is over.

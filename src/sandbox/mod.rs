@@ -21,6 +21,7 @@ mod capabilities;
 pub mod egress;
 pub mod helper;
 mod local;
+mod packages;
 mod peers;
 mod places;
 mod wire;
@@ -28,6 +29,7 @@ mod wire;
 pub use capabilities::{Capabilities, Feature, FeatureState, Need};
 pub use egress::{Egress, EgressLimits, Outward, Reach};
 pub use local::{LocalExecutor, Settings};
+pub use packages::{Packages, Preparation};
 pub use peers::Peers;
 
 /// Runs attempts of steps, each apart from everything else.
@@ -42,6 +44,15 @@ pub trait Executor: Send + Sync {
     /// [`SandboxError::Refused`] while a required feature is missing; the others when this attempt could not
     /// be started, which says nothing about the script.
     async fn start(&self, spec: StepSpec) -> Result<Started, SandboxError>;
+
+    /// Makes the packages of a Python script ready, or finds them so. Takes minutes at most; dropping the future ends it.
+    ///
+    /// # Errors
+    /// [`SandboxError::Spec`] with what the installer said; [`SandboxError::Refused`] where this worker cannot.
+    async fn prepare(&self, what: Preparation) -> Result<Packages, SandboxError> {
+        drop(what);
+        Err(SandboxError::Refused("it prepares no packages".to_owned()))
+    }
 
     /// Ends and removes what an earlier process of the same instance left behind. Called once, before the first
     /// start; gives the number of leftovers.
@@ -136,6 +147,9 @@ pub struct StepSpec {
     pub tenant: TenantId,
     /// What is run.
     pub program: Program,
+    /// The packages that its script was prepared with: it is then run by their interpreter, whatever its first line
+    /// says.
+    pub packages: Option<Packages>,
     /// Its arguments.
     pub args: Vec<String>,
     /// Its environment. The sandbox adds what depends on places (see [`PLACE_VARIABLES`]) and nothing else.

@@ -51,6 +51,10 @@ impl Places {
     pub(super) fn script(&self) -> PathBuf {
         self.given().join("script")
     }
+    /// The packages of a Python script, read-only, as an environment of their own.
+    pub(super) fn packages(&self) -> PathBuf {
+        self.root.join("opt/tenantry/packages")
+    }
     /// The directory of secrets that arrive as files.
     pub(super) fn secrets(&self) -> PathBuf {
         self.given().join("secrets")
@@ -64,6 +68,9 @@ impl Places {
         self.output_directory().join(OUTPUT_NAME)
     }
 }
+
+/// What installs packages, inside.
+pub(super) const INSTALLER: &str = "/opt/tenantry/lib/uv";
 
 /// The output's name in its directory.
 pub(super) const OUTPUT_NAME: &str = "output.json";

@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
@@ -50,6 +51,8 @@ pub(super) struct Configure {
     pub limits: LimitsPolicy,
     /// The daemon's `PATH`, where interpreters outside `/usr` are looked up.
     pub path: String,
+    /// Where packages are prepared, on the host.
+    pub packages: Option<PathBuf>,
 }
 
 /// What the helper itself must know about one attempt.
@@ -169,6 +172,8 @@ pub(super) struct Manifest {
     pub files: Vec<(String, bool, u64)>,
     /// The length of the input.
     pub input: u64,
+    /// The name of its packages among those that are prepared.
+    pub packages: Option<String>,
     /// The hosts that it may reach.
     pub hosts: Vec<HostPort>,
     /// Variable, length.
@@ -257,6 +262,7 @@ pub(super) fn pack(spec: &StepSpec) -> io::Result<OwnedFd> {
             .map(|file| (file.path.clone(), file.mode == Mode::Executable, file.content.len() as u64))
             .collect(),
         input: spec.input.len() as u64,
+        packages: spec.packages.as_ref().map(|packages| packages.key().to_owned()),
         hosts: spec.reach.iter().map(|reach| reach.host.clone()).collect(),
         secret_files: spec
             .secret_files

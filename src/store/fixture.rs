@@ -257,6 +257,7 @@ pub(crate) fn platform() -> Platform {
             retention: Default::default(),
             recovery: Vec::new(),
             private: Vec::new(),
+            indexes: Vec::new(),
             mail: false,
         },
         people: crate::domain::People { users: users.into(), ..Default::default() },

@@ -107,8 +107,10 @@ pub struct Lease {
     pub pins: Arc<RunPins>,
     /// The step's input as JSON, expressions rendered.
     pub input: Value,
-    /// Which of its hosts may lie in a private range, by the platform as it is applied.
+    /// What the platform, as it is applied, opens to its tenant in private ranges.
     pub private: BTreeSet<HostPort>,
+    /// Where the platform, as it is applied, lets Python packages come from.
+    pub indexes: Vec<String>,
     /// Names the step over attempts and reruns.
     pub idempotency_key: String,
     /// Whether somebody asked for the end already.

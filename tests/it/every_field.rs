@@ -860,6 +860,16 @@ fn platform_rows() -> Vec<Row> {
             toml("", "[network]\nprivate = [{ tenant = \"acme\", host = \"a\", port = 1 }]\n"),
         ),
         (
+            "tenantry WrittenSettings.python",
+            LINE,
+            toml("", "[python]\nindexes = [\"https://pypi.org/simple\"]\n"),
+        ),
+        (
+            "tenantry WrittenPython.indexes",
+            LINE,
+            toml("[python]\nindexes = []\n", "[python]\nindexes = [\"https://pypi.org/simple\"]\n"),
+        ),
+        (
             "tenantry WrittenNetwork.private",
             LINE,
             toml(

@@ -121,8 +121,11 @@ impl Desk {
     fn everything(&self) -> BTreeSet<String> {
         let output = Command::new("find").arg(self.root.path()).args(["-printf", "%p %y %s %T@\n"]).output();
         let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        // What is made for a run and removed after it leaves the time of its directory alone behind.
+        let tmp = self.path("tmp").display().to_string();
         let line = |line: &str| match line.rsplit_once(' ') {
             Some((start, _)) if line.contains("/.git/objects/") => start.to_owned(),
+            Some((start, _)) if start.split(' ').next() == Some(&tmp) => start.to_owned(),
             _ => line.to_owned(),
         };
         text.lines().map(line).collect()
@@ -583,7 +586,7 @@ fn a_data_directory_is_not_touched() {
 
 /// The machine's own network, in a namespace that has nothing but what the test puts there: no way of the product is
 /// bent for it.
-fn in_a_network(desk: &Desk, inside: &str) -> Ran {
+fn in_a_network(desk: &Desk, before: &str, inside: &str) -> Ran {
     let tenantry = TENANTRY;
     let script = format!(
         "set -e
@@ -597,6 +600,7 @@ fn in_a_network(desk: &Desk, inside: &str) -> Ran {
          for at in 10.20.30.40:8080 93.184.216.34:80 127.0.0.1:8081; do
              n=0; until curl -s -o /dev/null http://$at/; do n=$((n + 1)); test $n -lt 100; sleep 0.1; done
          done
+         {before}
          {tenantry} run acme/try --repo . {inside}"
     );
     let mut command = Command::new("unshare");
@@ -638,7 +642,7 @@ fn a_step_reaches_what_its_files_declare() {
     let names = "127.0.0.1 localhost me.example\n10.20.30.40 db.acme.example old.example\n93.184.216.34 api.example other.example\n";
     fs::write(desk.path("names"), names).unwrap();
 
-    let ran = in_a_network(&desk, "");
+    let ran = in_a_network(&desk, "", "");
     if ran.err.contains("Operation not permitted") {
         return println!("missing: a network namespace ({})", ran.err);
     }
@@ -656,7 +660,7 @@ fn a_step_reaches_what_its_files_declare() {
             "[other.example:80: not among the hosts that the step may reach]",
         ],
     );
-    let ran = in_a_network(&desk, "--format json --input end=bad").ends(1, &[]);
+    let ran = in_a_network(&desk, "", "--format json --input end=bad").ends(1, &[]);
     let document: Value = serde_json::from_str(&ran.out).unwrap();
     let contacts = &document["run"]["steps"][0]["record"]["contacts"];
     let of = |host: &str| {
@@ -667,4 +671,43 @@ fn a_step_reaches_what_its_files_declare() {
     assert_eq!(of("me.example:8081")["denied"]["loopback"], 1);
     assert_eq!(of("old.example:8080")["denied"]["private"], 1);
     assert_eq!(of("other.example:80")["denied"]["undeclared"], 1);
+}
+
+/// From a script with its metadata to its packages: locked as a developer locks, prepared from the index that the
+/// platform lists, and run; nothing is left afterwards.
+#[test]
+fn a_python_script_gets_the_packages_of_its_lock() {
+    for tool in ["ip", "curl", "unshare", "uv"] {
+        if !std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|place| place.join(tool).exists()) {
+            return println!("missing: {tool}");
+        }
+    }
+    if !can_sandbox() {
+        return;
+    }
+    let desk = Desk::with("run: scripts/x.py\n");
+    let script = "#!/usr/bin/env -S uv run --script\n# /// script\n# requires-python = \">=3.8\"\n# dependencies = [\"tiny\"]\n# ///\nimport tiny\nprint(tiny.greet())\n";
+    desk.write("tenants/acme/scripts/x.py", script);
+    let settings = fs::read_to_string(desk.path("repo/tenantry.toml")).unwrap();
+    desk.write("tenantry.toml", &format!("{settings}[python]\nindexes = [\"http://index.example/simple\", \"http://index.example/files\"]\n"));
+    let made = Command::new("python3")
+        .args(["-c", super::sandbox::packages::MAKE])
+        .arg(desk.path("served"))
+        .status();
+    assert!(made.unwrap().success());
+    fs::write(desk.path("names"), "127.0.0.1 localhost\n93.184.216.34 index.example\n").unwrap();
+    // Without a lock nothing starts.
+    desk.run(&["acme/try"], &[]).ends(3, &["W240", "uv lock --script tenants/acme/scripts/x.py"]);
+    let lock = "UV_CACHE_DIR=../cache uv lock --quiet --no-config --no-python-downloads --default-index http://index.example/simple --script tenants/acme/scripts/x.py";
+    let ran = in_a_network(&desk, lock, "");
+    if ran.err.contains("Operation not permitted") {
+        return println!("missing: a network namespace ({})", ran.err);
+    }
+    ran.ends(0, &["main | hello from a wheel"]);
+    assert_eq!(fs::read_dir(desk.path("tmp")).unwrap().count(), 0, "nothing is left");
+    // The index is gone: the record says what was not reached.
+    fs::write(desk.path("names"), "127.0.0.1 localhost index.example\n").unwrap();
+    let ran =
+        in_a_network(&desk, "", "").ends(1, &["index.example:80: denied: its address is the machine itself"]);
+    ran.keeps_quiet_about("hello from a wheel");
 }

@@ -6,3 +6,4 @@ mod egress;
 mod egress_attacks;
 mod harness;
 mod life;
+pub mod packages;

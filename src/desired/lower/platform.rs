@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::file::{self, Found};
 use super::{content, names, place, routes};
+use crate::desired::python;
 use crate::desired::rules;
 use crate::desired::written::{
     Language, WrittenDaemon, WrittenIdentities, WrittenPeople, WrittenPlatformRoles, WrittenSettings, decode,
@@ -204,6 +205,7 @@ fn settings(tree: &Tree, found: &mut Found) -> Option<Settings> {
             port: opening.value.port.value,
         })
         .collect();
+    let indexes = indexes(written.python.and_then(|python| python.value.indexes), found);
     if let Some(routes) = written.alerts.and_then(|alerts| alerts.value.routes) {
         let ways = routes::Ways { tenant: None, private: &private, mail: written.smtp.is_some() };
         let _ = routes::check(SETTINGS, routes.value, &ways, found);
@@ -230,8 +232,27 @@ fn settings(tree: &Tree, found: &mut Found) -> Option<Settings> {
         }),
         recovery,
         private,
+        indexes,
         mail: written.smtp.is_some(),
     })
+}
+
+/// Where Python packages may come from.
+fn indexes(written: Option<Spanned<Vec<Spanned<String>>>>, found: &mut Found) -> Vec<String> {
+    let mut indexes = Vec::new();
+    for Spanned { value: index, span } in written.map(|list| list.value).unwrap_or_default() {
+        if !python::is_index(&index) {
+            let message = format!("`{index}` is not the beginning of a URL");
+            let help = "write for instance `https://pypi.org/simple`: a name, without user and query";
+            found.push(rules::BAD_VALUE.at(SETTINGS, Some(span), message).help(help));
+        } else if indexes.contains(&index) {
+            let message = format!("`{index}` stands twice");
+            found.push(rules::DUPLICATE_KEY.at(SETTINGS, Some(span), message).help("keep one of them"));
+        } else {
+            indexes.push(index);
+        }
+    }
+    indexes
 }
 
 /// Looks at `format` before anything else: in another format every other word may mean something else.

@@ -6,6 +6,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use sha2::{Digest as _, Sha256};
 
 use super::file::Found;
+use crate::desired::python::{self, Metadata, Problem};
 use crate::desired::rules;
 use crate::desired::written::nearest;
 use crate::domain::{Entry, FileChange, Mode, ScriptFile, Spanned, Tree};
@@ -132,15 +133,22 @@ pub(super) fn watched(
     hex::encode(digest.finalize())
 }
 
+/// What of the repository a step's script is looked for in.
+pub(super) struct Sight<'a> {
+    /// The workflow's file.
+    pub(super) path: &'a str,
+    /// The directory that scripts are written from.
+    pub(super) root: &'a str,
+    pub(super) tree: &'a Tree,
+    /// What steps see.
+    pub(super) files: &'a BTreeMap<String, ScriptFile>,
+    /// Where packages of Python may come from; `None` where that is not known.
+    pub(super) indexes: Option<&'a [String]>,
+}
+
 /// Checks the script of a step: that it is there, can be seen by the step and be started.
-pub(super) fn check_script(
-    path: &str,
-    root: &str,
-    tree: &Tree,
-    files: &BTreeMap<String, ScriptFile>,
-    run: &Spanned<String>,
-    found: &mut Found,
-) {
+pub(super) fn check_script(place: &Sight<'_>, run: &Spanned<String>, found: &mut Found) {
+    let Sight { path, root, tree, files, .. } = *place;
     let name = &run.value;
     let at = |rule: &rules::Rule, message: String| rule.at(path, Some(run.span), message);
     if name.contains(char::is_whitespace) || name.contains(['|', ';', '&', '<', '>', '$', '(']) {
@@ -190,6 +198,7 @@ pub(super) fn check_script(
         found.push(finding.fix_file("set its executable bit", &full, FileChange::MakeExecutable));
     }
     check_shebang(&full, run, path, entry, found);
+    check_packages(place, &full, run, entry, found);
 }
 
 fn check_shebang(full: &str, run: &Spanned<String>, path: &str, entry: &Entry, found: &mut Found) {
@@ -218,18 +227,46 @@ fn check_shebang(full: &str, run: &Spanned<String>, path: &str, entry: &Entry, f
             .related(full, None, "the script");
         found.push(finding);
     }
-    let head = &bytes[..bytes.len().min(64 * 1024)];
-    let inline = std::str::from_utf8(head)
-        .is_ok_and(|text| text.lines().any(|line| line.trim_end() == "# /// script"));
-    if inline {
-        let finding = rules::NOT_SUPPORTED
-            .at(
-                path,
-                Some(run.span),
-                format!("`{}` carries dependencies (PEP 723), which are not supported yet", run.value),
-            )
-            .help("use what the interpreter brings along")
-            .related(full, None, "the script");
-        found.push(finding);
+}
+
+/// Checks what a Python script needs beyond the interpreter (PEP 723), and the lock beside it.
+fn check_packages(place: &Sight<'_>, full: &str, run: &Spanned<String>, entry: &Entry, found: &mut Found) {
+    let Some(metadata) = entry.content.as_deref().and_then(python::metadata) else { return };
+    if metadata.as_ref().is_ok_and(Metadata::is_empty) {
+        return;
+    }
+    let beside = python::lock_of(full);
+    let lock = python::lock_of(&run.value);
+    let seen = place.files.contains_key(&lock).then(|| place.tree.get(&beside)).flatten();
+    let content = seen.map(|entry| entry.content.as_deref());
+    let problems = match content {
+        // A lock that is too large to be read.
+        Some(None) => vec![Problem::Stale("the lock is too large".to_owned())],
+        content => python::check(&metadata, content.flatten(), place.indexes.unwrap_or_default())
+            .err()
+            .unwrap_or_default(),
+    };
+    for problem in problems {
+        let (rule, help) = match &problem {
+            Problem::Missing if place.tree.get(&beside).is_some() => {
+                (&rules::PYTHON_LOCK_MISSING, format!("add `{lock}` to `files`"))
+            }
+            Problem::Missing => (&rules::PYTHON_LOCK_MISSING, format!("uv lock --script {full}")),
+            Problem::Stale(_) => (&rules::PYTHON_LOCK_STALE, format!("uv lock --script {full}")),
+            Problem::NoWheel(_) => (
+                &rules::PYTHON_NO_WHEEL,
+                "take a version that an index has a wheel of, or leave the package out".to_owned(),
+            ),
+            // A shared workflow that is looked at alone is nobody's yet.
+            Problem::Unlisted(_) if place.indexes.is_none() => continue,
+            Problem::Unlisted(_) => (
+                &rules::PYTHON_INDEX,
+                "let a platform admin add where it comes from, and where its files lie, to `[python] indexes` of \
+                 tenantry.toml"
+                    .to_owned(),
+            ),
+        };
+        let finding = rule.at(place.path, Some(run.span), problem.message(&run.value)).help(help);
+        found.push(finding.related(full, None, "the script"));
     }
 }

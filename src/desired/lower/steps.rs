@@ -10,6 +10,7 @@ use super::order;
 use super::reach::Starts;
 use super::scripts;
 use super::workflow::Scene;
+use crate::desired::python;
 use crate::desired::rules;
 use crate::desired::written::{
     Anything, Entries, Formula, WrittenResources, WrittenRetry, WrittenSecretUse, WrittenStep, listed,
@@ -334,7 +335,14 @@ impl Body<'_> {
                     let finding = rules::CONFLICTING_FIELDS.at(path, Some(shell.span), message);
                     found.push(finding.help("remove it: a script of the repository has a shebang line"));
                 }
-                scripts::check_script(path, self.scene.root, self.scene.tree, self.files, run, found);
+                let sight = scripts::Sight {
+                    path,
+                    root: self.scene.root,
+                    tree: self.scene.tree,
+                    files: self.files,
+                    indexes: self.scene.indexes,
+                };
+                scripts::check_script(&sight, run, found);
                 let script = self.scene.tree.get(&format!("{}{}", self.scene.root, run.value));
                 if let Some(bytes) = script.and_then(|script| script.content.as_deref()) {
                     self.check_start(bytes, run.span, found);
@@ -350,6 +358,16 @@ impl Body<'_> {
                     );
                 }
                 self.check_start(script.value.0.as_bytes(), script.span, found);
+                if python::metadata(script.value.0.as_bytes())
+                    .is_some_and(|it| !it.is_ok_and(|it| it.is_empty()))
+                {
+                    let message = "a script in a workflow carries no dependencies (PEP 723)";
+                    let finding = rules::PYTHON_LOCK_MISSING.at(path, Some(first_line(script.span)), message);
+                    found
+                        .push(finding.help(
+                            "put it into a file below `scripts/`, which has room for a lock beside it",
+                        ));
+                }
                 let shell = step.shell.as_ref().map_or_else(Default::default, |shell| shell.value);
                 Some(Work::Inline { shell, text: script.value.0.clone() })
             }

@@ -33,6 +33,8 @@ pub(super) struct Scene<'a> {
     /// Who has which role here.
     pub(super) grants: &'a BTreeSet<Grant>,
     pub(super) people: &'a People,
+    /// Where packages of Python may come from.
+    pub(super) indexes: Option<&'a [String]>,
     /// For a shared workflow: its names to this tenant's, with the place of the use.
     pub(super) mapping: Option<Mapping<'a>>,
     /// The tenant's directory, which globs beside `uses` are written from.
@@ -74,6 +76,7 @@ pub(super) fn lower(
     let own = Place { root: &tenancy.root, tree: tenancy.tree };
     let Some(uses) = written.uses.clone() else {
         let tenant = tenancy.tenant;
+        let indexes = Some(tenancy.platform.settings.indexes.as_slice());
         let scene = Scene {
             tenant,
             path,
@@ -83,6 +86,7 @@ pub(super) fn lower(
             secrets,
             grants,
             people,
+            indexes,
             mapping: None,
             own,
         };
@@ -165,6 +169,7 @@ fn expanded(its: &Use<'_>, written: WrittenWorkflow, found: &mut Found) -> Optio
         secrets,
         grants,
         people: &tenancy.platform.people,
+        indexes: Some(tenancy.platform.settings.indexes.as_slice()),
         mapping,
         own: place,
     };

@@ -163,4 +163,24 @@ family! {
         why: "It would wait until its time is over and then be rejected or skipped. People named in `from` count if they hold a role in the tenant."
         wrong: "steps:\n  pull: { run: scripts/pull.py }\n  check: { approval: { from: [operator], count: 5 } }\n  load: { run: scripts/load.sh }"
         right: "steps:\n  pull: { run: scripts/pull.py }\n  check: { approval: { from: [operator] } }\n  load: { run: scripts/load.sh }"
+    PYTHON_LOCK_MISSING = "W240" "python-lock-missing" Error
+        what: "A Python script carries dependencies (PEP 723) and no lock lies beside it."
+        why: "Without a lock every run could get other code than the one that was reviewed. `uv lock --script scripts/pull.py` writes `scripts/pull.py.lock`, with the hash of every file."
+        wrong: "# tenants/acme/scripts/pull.py, executable\n#!/usr/bin/env python3\n# /// script\n# dependencies = [\"idna>=3\"]\n# ///\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py"
+        right: "# tenants/acme/scripts/pull.py, executable\n#!/usr/bin/env python3\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py"
+    PYTHON_LOCK_STALE = "W241" "python-lock-stale" Error
+        what: "A Python script and the lock beside it do not agree, or one of them cannot be read."
+        why: "The lock is what is installed: what the script says and the lock does not would be missing, or of another version."
+        wrong: "# tenants/acme/scripts/pull.py, executable\n#!/usr/bin/env python3\n# /// script\n# dependencies = [\"idna>=3\"]\n# ///\n# tenants/acme/scripts/pull.py.lock\nversion = 1\nrequires-python = \">=3.11\"\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py"
+        right: "# tenants/acme/scripts/pull.py, executable\n#!/usr/bin/env python3\n# /// script\n# requires-python = \">=3.11\"\n# ///\n# tenants/acme/scripts/pull.py.lock\nversion = 1\nrequires-python = \">=3.11\"\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py"
+    PYTHON_NO_WHEEL = "W242" "python-no-wheel" Error
+        what: "A locked package has no wheel with a SHA-256, or comes from no index."
+        why: "Building a package runs its code before anybody's script does; a wheel is only unpacked, and its hash says that it is the one that was locked."
+        wrong: "# tenants/acme/scripts/pull.py, executable\n#!/usr/bin/env python3\n# /// script\n# dependencies = [\"idna\"]\n# ///\n# tenants/acme/scripts/pull.py.lock\nversion = 1\nrequires-python = \">=3.11\"\nmanifest = { requirements = [{ name = \"idna\" }] }\npackage = [{ name = \"idna\", source = { git = \"https://git.example/idna\" } }]\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py"
+        right: "# tenants/acme/scripts/pull.py, executable\n#!/usr/bin/env python3\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py"
+    PYTHON_INDEX = "W243" "python-index-not-listed" Error
+        what: "A locked package comes from an index, or its files lie at a place, that the platform does not list."
+        why: "`[python] indexes` of tenantry.toml says where code may come from, for all tenants."
+        wrong: "# tenants/acme/scripts/pull.py, executable\n#!/usr/bin/env python3\n# /// script\n# dependencies = [\"idna\"]\n# ///\n# tenants/acme/scripts/pull.py.lock\nversion = 1\nrequires-python = \">=3.11\"\nmanifest = { requirements = [{ name = \"idna\" }] }\npackage = [{ name = \"idna\", source = { registry = \"https://index.example/simple\" } }]\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py"
+        right: "# tenants/acme/scripts/pull.py, executable\n#!/usr/bin/env python3\n# tenants/acme/workflows/sync.yaml\nrun: scripts/pull.py"
 }

@@ -107,15 +107,60 @@ fn s_what_cannot_be_done_yet_is_refused() {
     check(&[("tenant.yaml", "owner: alice\nisolation: hard\n")], "S111", "hard");
     check(&[("policies/a.cedar", "forbid")], "S111", "");
     with(&format!("runtime: sha256:{}\n", "0".repeat(64)), "S111", &format!("sha256:{}", "0".repeat(64)));
+    check_platform(&[("platform/policies/a.cedar", "forbid")], "S111", "");
+}
+
+#[test]
+fn w_python_scripts_have_a_lock_beside_them() {
+    let script = "#!/usr/bin/env python3\n# /// script\n# dependencies = [\"tiny\"]\n# ///\n";
+    let lock = |registry: &str, url: &str| {
+        format!(
+            "version = 1\nrequires-python = \">=3.9\"\nmanifest = {{ requirements = [{{ name = \"tiny\" }}] }}\n\
+             [[package]]\nname = \"tiny\"\nsource = {{ registry = \"{registry}\" }}\nwheels = [{{ url = \"{url}\", hash = \"sha256:{}\" }}]\n",
+            "0".repeat(64)
+        )
+    };
+    let listed = "\n[python]\nindexes = [\"https://pypi.example/simple\", \"https://files.example\"]\n";
+    let settings = format!("{}{listed}", crate::desired::fixture::SETTINGS);
+    let ids = |lock: Option<&str>, workflow: &str| {
+        let mut files = vec![("scripts/p.py", script), ("workflows/s.yaml", workflow)];
+        files.extend(lock.map(|lock| ("scripts/p.py.lock", lock)));
+        let wide = crate::desired::fixture::platform_tree(&[("tenantry.toml", &settings)]);
+        let platform = crate::desired::read_platform(&wide).0.expect("a platform");
+        let listing = crate::desired::fixture::listing();
+        let acme = "acme".parse().expect("a name");
+        let (_, found) = crate::desired::read(&platform, &listing, &wide, &tenant_tree(&files), &acme);
+        found.iter().map(|finding| finding.rule.id).collect::<Vec<_>>()
+    };
+    let run = "run: scripts/p.py\n";
+    let good = lock("https://pypi.example/simple", "https://files.example/tiny.whl");
+    assert_eq!(ids(Some(&good), run), Vec::<&str>::new());
+    assert_eq!(ids(None, run), ["W240"]);
+    assert_eq!(
+        ids(Some(&good), "run: scripts/p.py\nfiles: [\"scripts/*.py\"]\n"),
+        ["W240"],
+        "the step does not see it"
+    );
+    assert_eq!(ids(Some("version = 1\n"), run), ["W241"]);
+    assert_eq!(ids(Some(&good.replace("hash", "size")), run), ["W242"]);
+    assert_eq!(ids(Some(&lock("https://evil.example", "https://files.example/tiny.whl")), run), ["W243"]);
+    assert_eq!(ids(Some(&lock("https://pypi.example/simple", "https://evil.example/t.whl")), run), ["W243"]);
+    // Nothing is listed by default, and an inline script has no place for a lock.
     check(
-        &[
-            ("scripts/p.py", "#!/usr/bin/env python3\n# /// script\n# ///\n"),
-            ("workflows/s.yaml", "run: scripts/p.py\n"),
-        ],
-        "S111",
+        &[("scripts/p.py", script), ("scripts/p.py.lock", &good), ("workflows/s.yaml", run)],
+        "W243",
         "scripts/p.py",
     );
-    check_platform(&[("platform/policies/a.cedar", "forbid")], "S111", "");
+    let inline = "shell: python\nscript: |\n  # /// script\n  # dependencies = [\"tiny\"]\n  # ///\n";
+    let (_, found) = read(&tenant_tree(&[("workflows/s.yaml", inline)]), &[]);
+    assert_eq!(found.iter().map(|finding| finding.rule.id).collect::<Vec<_>>(), ["W240"]);
+    valid(&[("scripts/p.py", "#!/usr/bin/env python3\n# /// script\n# ///\n"), ("workflows/s.yaml", run)]);
+    for index in ["pypi.example", "https://10.0.0.1/simple", "https://x.example/?q"] {
+        let text = settings.replace("https://pypi.example/simple", index);
+        check_platform(&[("tenantry.toml", &text)], "S108", &format!("\"{index}\""));
+    }
+    let twice = settings.replace("https://files.example", "https://pypi.example/simple");
+    check_platform(&[("tenantry.toml", &twice)], "Y003", "\"https://pypi.example/simple\"");
 }
 
 #[test]

@@ -34,6 +34,8 @@ form! {
         secrets: Option<Spanned<WrittenRecovery>>,
         /// The only way into private ranges.
         network: Option<Spanned<WrittenNetwork>>,
+        /// Where Python packages come from.
+        python: Option<Spanned<WrittenPython>>,
         /// Where mail leaves.
         smtp: Option<Spanned<WrittenSmtp>>,
         /// Where alerts about the platform itself go.
@@ -104,6 +106,12 @@ form! {
         host: Spanned<String>,
         /// A port.
         port: Spanned<u16>,
+    }
+    /// Where Python packages come from.
+    WrittenPython {
+        /// Beginnings of URLs: of indexes as locks name them, such as `https://pypi.org/simple`, and of where their files
+        /// lie, such as `https://files.pythonhosted.org`. None by default.
+        indexes: Option<Spanned<Vec<Spanned<String>>>>,
     }
     /// Where mail leaves.
     WrittenSmtp {

@@ -331,6 +331,11 @@ fn command(places: &Places, manifest: &Manifest, search: &str) -> Result<(PathBu
         Program::File(path) => {
             let file = places.repo().join(path);
             let shown = file.display().to_string();
+            if manifest.packages.is_some() {
+                let python = places.packages().join("bin/python3");
+                let name = python.display().to_string();
+                return Ok((python, vec![name, shown]));
+            }
             if manifest.files.iter().any(|(one, executable, _)| one == path && *executable) {
                 return Ok((file, vec![shown]));
             }
@@ -360,18 +365,24 @@ fn first_line(head: &[u8]) -> Option<(String, Option<String>)> {
 
 fn environment(tier: Tier, places: &Places, manifest: &Manifest, search: &str) -> Vec<(String, String)> {
     let place = |path: PathBuf| path.display().to_string();
+    let packages = manifest.packages.as_ref().map(|_| place(places.packages()));
+    let path =
+        packages.as_ref().map_or_else(|| search.to_owned(), |packages| format!("{packages}/bin:{search}"));
     let mut all: std::collections::BTreeMap<String, String> = manifest.environment.iter().cloned().collect();
     for (variable, _) in &manifest.secret_files {
         all.insert(variable.clone(), place(places.secrets().join(variable)));
     }
     all.extend([
-        ("PATH".to_owned(), search.to_owned()),
+        ("PATH".to_owned(), path),
         ("HOME".to_owned(), place(places.work())),
         ("TMPDIR".to_owned(), place(places.tmp())),
         ("TENANTRY_INPUT".to_owned(), place(places.input())),
         ("TENANTRY_OUTPUT".to_owned(), place(places.output())),
         ("TENANTRY_SOCKET".to_owned(), place(places.socket())),
     ]);
+    if let Some(packages) = packages {
+        all.insert("VIRTUAL_ENV".to_owned(), packages);
+    }
     if tier == Tier::Sandbox && !manifest.hosts.is_empty() {
         all.extend(ways::variables());
     }

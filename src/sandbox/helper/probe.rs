@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::thread::CapabilitySet;
 
@@ -51,7 +52,7 @@ type Gaps = Vec<(String, String)>;
 
 /// Prepares the helper for its daemon and says what it can do.
 pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
-    let Configure { instance, tier, limits, path } = configure;
+    let Configure { instance, tier, limits, path, packages } = configure;
     let mut gaps = Gaps::new();
     let mut notes = Vec::new();
     let groups = Groups::open(&instance);
@@ -80,7 +81,7 @@ pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
     if tier == Tier::UnsafeNone {
         return with_limits(host, Vec::new(), notes, limits);
     }
-    match enter(&mut host, &path, &mut notes) {
+    match enter(&mut host, &path, packages.as_deref(), &mut notes) {
         Ok(()) => try_out(&mut host, &mut gaps),
         Err(broken) => stop_for(broken.stage, broken.error.to_string(), &mut gaps),
     }
@@ -93,9 +94,14 @@ pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
 }
 
 /// Builds the template and chooses the namespaces.
-fn enter(host: &mut Host, path: &str, notes: &mut Vec<String>) -> Result<(), rootfs::Broken> {
+fn enter(
+    host: &mut Host,
+    path: &str,
+    packages: Option<&Path>,
+    notes: &mut Vec<String>,
+) -> Result<(), rootfs::Broken> {
     let nested = rootfs::enter_mount_namespace()?;
-    notes.extend(rootfs::build(path)?);
+    notes.extend(rootfs::build(path, packages)?);
     let flags = NAMESPACES.iter().fold(0, |all, (_, flag)| all | flag);
     host.namespaces = u64::from(flags.cast_unsigned());
     host.cgroup_namespace = true;
@@ -212,6 +218,7 @@ fn spec_of_trial() -> Result<StepSpec, (String, String)> {
         name: "trial".to_owned(),
         tenant,
         program: Program::Command("true".to_owned()),
+        packages: None,
         args: Vec::new(),
         environment: std::collections::BTreeMap::new(),
         files: Vec::new(),

@@ -20,7 +20,7 @@ use rustix::mount::{
     move_mount, open_tree, unmount,
 };
 
-use super::super::places::SEARCH_PATH;
+use super::super::places::{INSTALLER, SEARCH_PATH};
 use super::sys;
 use super::ways::HOSTS;
 
@@ -33,6 +33,8 @@ pub(super) const NEW: &str = "/new";
 pub(super) const SCRATCH: &str = "/scratch";
 /// Where an attempt writes what the step is given, in the helper's root.
 pub(super) const GIVEN: &str = "/given";
+/// The prepared packages of all tenants, in the helper's root; an attempt shows its script's own at its place.
+pub(super) const PACKAGES: &str = "/packages";
 /// The template, in the helper's root.
 pub(super) const TEMPLATE: &str = "/template";
 
@@ -100,13 +102,14 @@ pub(super) fn enter_mount_namespace() -> Result<bool, Broken> {
 
 /// Builds the template and makes the helper's root what the module says. `path` is the daemon's search path.
 /// Gives what is worth knowing: host directories outside the system's that steps can read.
-pub(super) fn build(path: &str) -> Result<Vec<String>, Broken> {
+pub(super) fn build(path: &str, packages: Option<&Path>) -> Result<Vec<String>, Broken> {
     let root = Path::new("/");
     mount_change(root, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .stage("mount namespace")?;
     let mut notes = Vec::new();
     let parts = host_parts(path, &mut notes)?;
     let proc = clone_tree(Path::new("/proc")).stage("mount namespace")?;
+    let packages = packages.map(read_only_tree).transpose().stage("packages of steps")?;
     let copies = host_copies();
 
     let base = Path::new("/tmp");
@@ -114,10 +117,13 @@ pub(super) fn build(path: &str) -> Result<Vec<String>, Broken> {
     mount("tenantry", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=16m")
         .stage("mount namespace")?;
     std::env::set_current_dir(base).stage("mount namespace")?;
-    for directory in ["template", "proc", "new", "scratch", "given"] {
+    for directory in ["template", "proc", "new", "scratch", "given", "packages"] {
         std::fs::create_dir(directory).stage("mount namespace")?;
     }
     put(&proc, Path::new("proc")).stage("mount namespace")?;
+    if let Some(packages) = packages {
+        put(&packages, Path::new("packages")).stage("packages of steps")?;
+    }
     let template = Path::new("template");
     mount("tenantry", template, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=16m")
         .stage("mount namespace")?;
@@ -177,6 +183,16 @@ fn host_parts(path: &str, notes: &mut Vec<String>) -> Result<Vec<Part>, Broken> 
     add(clients.join("tenantry"), Source::Tree(program));
     for name in ["tenantry-secret", "tenantry-output"] {
         add(clients.join(name), Source::Link("tenantry".into()));
+    }
+    // What installs packages is in every sandbox and on no search path; where there is no way out it installs nothing.
+    match find_program("uv", path).and_then(|found| std::fs::canonicalize(found).ok()) {
+        Some(found) if read_head(&found).is_some_and(|head| &head != b"#!") => {
+            let tree = read_only_tree(&found).stage("mount namespace")?;
+            add(PathBuf::from(INSTALLER), Source::Tree(tree));
+        }
+        _ => notes.push(
+            "Python scripts with dependencies are refused, since `uv` is not installed here".to_owned(),
+        ),
     }
     for name in INTERPRETERS {
         if find_program(name, SEARCH_PATH).is_some() {
@@ -271,7 +287,9 @@ fn host_copies() -> Vec<(PathBuf, Vec<u8>)> {
 /// Makes every place below `template` and puts the parts there.
 fn furnish(template: &Path, parts: Vec<Part>, copies: &[(PathBuf, Vec<u8>)]) -> io::Result<()> {
     let inside = |place: &Path| template.join(place.strip_prefix("/").unwrap_or(place));
-    for directory in ["/proc", "/dev/shm", "/repo", "/work", "/tmp", "/run/tenantry", "/etc", "/opt"] {
+    for directory in
+        ["/proc", "/dev/shm", "/repo", "/work", "/tmp", "/run/tenantry", "/etc", "/opt/tenantry/packages"]
+    {
         std::fs::create_dir_all(inside(Path::new(directory)))?;
     }
     for (place, content) in copies {
@@ -300,6 +318,13 @@ fn furnish(template: &Path, parts: Vec<Part>, copies: &[(PathBuf, Vec<u8>)]) -> 
 
 fn make_parent(place: &Path) -> io::Result<()> {
     place.parent().map_or(Ok(()), std::fs::create_dir_all)
+}
+
+/// The same, for reading alone.
+fn read_only_tree(path: &Path) -> io::Result<OwnedFd> {
+    let tree = clone_tree(path)?;
+    sys::restrict_mount(tree.as_fd(), Path::new(""), READ_ONLY | libc::MOUNT_ATTR_NODEV, true)?;
+    Ok(tree)
 }
 
 /// A copy of the mounts at `path`, attached nowhere yet.

@@ -16,7 +16,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::super::places::{Places, STEP_ID};
 use super::super::wire::{Attempt, Manifest};
-use super::rootfs::{Broken, GIVEN, NEW, SCRATCH, Stage, TEMPLATE};
+use super::rootfs::{Broken, GIVEN, NEW, PACKAGES, SCRATCH, Stage, TEMPLATE};
 use super::{Host, sys, ways};
 
 /// Files of a new `/proc` that tell about the machine or were never meant for a step.
@@ -103,6 +103,10 @@ pub(super) fn raise(
     bind(&Path::new(SCRATCH).join("output"), &new.output_directory(), libc::MOUNT_ATTR_NOEXEC)
         .stage("mount namespace")?;
 
+    if let Some(packages) = &manifest.packages {
+        bind(&Path::new(PACKAGES).join(packages), &new.packages(), libc::MOUNT_ATTR_RDONLY)
+            .stage("packages of the step")?;
+    }
     let ways = if manifest.hosts.is_empty() {
         Vec::new()
     } else {

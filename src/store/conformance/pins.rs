@@ -146,13 +146,15 @@ pub(super) async fn private_ranges_open_as_the_applied_platform_says(store: Test
         opening("acme", "other.example", 22),
         opening("globex", "db.example", 22),
     ];
+    let own = || vec![host("db.example:5432"), host("other.example:22")];
     // Nothing is open before the platform is applied, and nothing once it takes its word back.
     let steps: [(&[PrivateHost], Vec<HostPort>); 4] =
-        [(&[], vec![]), (&all, vec![host("db.example:5432")]), (&all[1..], vec![]), (&[], vec![])];
+        [(&[], vec![]), (&all, own()), (&all[1..], own()[1..].to_vec()), (&[], vec![])];
     for (number, (private, want)) in (1..).zip(steps) {
         if number > 1 {
             let mut platform = platform();
             platform.settings.private = private.to_vec();
+            platform.settings.indexes = vec!["https://pypi.example/simple".to_owned()];
             let applied = AppliedPlatform { commit: commit(1), keys: ChangeKeys::default(), platform };
             let row = StatusRow { tenant: None, ..status(&tenant_id("acme"), Status::Applied, 1) };
             store.apply_platform(&applied, &row, &[]).await.unwrap();
@@ -160,6 +162,7 @@ pub(super) async fn private_ranges_open_as_the_applied_platform_says(store: Test
         start(&store, &flow, number, at(1)).await;
         let lease = claim(&store, 1, at(1)).await.remove(0);
         assert_eq!(lease.private.iter().cloned().collect::<Vec<_>>(), want, "{number}");
+        assert!(lease.indexes.is_empty(), "a step without a lock needs none");
         complete(&store, &lease, Outcome::Success, at(2)).await;
     }
 }

@@ -7,7 +7,7 @@ use super::audit_in;
 use super::running::{Move, attempt_id, drive, drive_with, served};
 use crate::authz::{Permit, Standing, action};
 use crate::domain::{
-    Actor, ActualState, AttemptId, AuditEntry, HostPort, RunPins, Step, TenantId, Timestamp,
+    Actor, ActualState, AttemptId, AuditEntry, HostPort, RunPins, Step, TenantId, Timestamp, Work,
 };
 use crate::run::{self, RunEvent};
 use crate::store::rows::{Document, Eligible, Found, Job, Place, Rows, RunKey, Scope, Turn};
@@ -119,9 +119,9 @@ async fn lent(
     let Some(until) = item.lease_until else { return Ok(None) };
     let step = pins.workflow.step(&place.step);
     let fan_out = step.is_some_and(|step| step.for_each.is_some());
-    let private = match step {
-        Some(step) => opened(rows, &run.key.scope.tenant, step).await?,
-        None => BTreeSet::new(),
+    let (private, indexes) = match step {
+        Some(step) => opened(rows, &run.key.scope.tenant, &pins, step).await?,
+        None => Default::default(),
     };
     let attempt = AttemptId { item: fan_out.then_some(place.item), ..attempt_id(run, place, item.attempt) };
     Ok(Some(Lease {
@@ -129,6 +129,7 @@ async fn lent(
         permit: Permit::for_lease(worker, &Standing::of(actual), until),
         until,
         private,
+        indexes,
         input: item.input.clone(),
         idempotency_key: run::idempotency_key(&pins, &place.step, &item.key),
         cancel: item.stopping_since.is_some(),
@@ -150,20 +151,27 @@ fn within_reach(pins: Arc<RunPins>, place: &Place, actual: &ActualState) -> Arc<
     Arc::new(pins)
 }
 
-/// The hosts of a step that the platform, as it is applied, lets its tenant reach in private ranges.
-async fn opened(rows: &mut dyn Rows, tenant: &TenantId, step: &Step) -> Found<BTreeSet<HostPort>> {
-    if step.network.is_empty() {
-        return Ok(BTreeSet::new());
+/// What the platform, as it is applied, opens to a step of a tenant: private ranges, and where packages come from.
+/// Asked for where a step could use it only.
+async fn opened(
+    rows: &mut dyn Rows,
+    tenant: &TenantId,
+    pins: &RunPins,
+    step: &Step,
+) -> Found<(BTreeSet<HostPort>, Vec<String>)> {
+    let locked = match &step.work {
+        Work::Script { path } => pins.workflow.files.contains_key(&format!("{path}.lock")),
+        Work::Inline { .. } | Work::Approval(_) => false,
+    };
+    if step.network.is_empty() && !locked {
+        return Ok(Default::default());
     }
     let platform: Option<AppliedPlatform> = super::reconciling::document(rows, Document::Platform).await?;
-    let Some(platform) = platform else { return Ok(BTreeSet::new()) };
-    let openings = &platform.platform.settings.private;
-    let is_open = |host: &&HostPort| {
-        openings
-            .iter()
-            .any(|one| one.tenant == tenant.as_str() && one.host == host.host && one.port == host.port)
-    };
-    Ok(step.network.iter().filter(is_open).cloned().collect())
+    let Some(AppliedPlatform { platform, .. }) = platform else { return Ok(Default::default()) };
+    let openings = platform.settings.private.iter().filter(|one| one.tenant == tenant.as_str());
+    // One that is an address opens nothing to steps, which go by names.
+    let private = openings.filter_map(|one| format!("{}:{}", one.host, one.port).parse().ok()).collect();
+    Ok((private, if locked { platform.settings.indexes } else { Vec::new() }))
 }
 
 fn place_of(attempt: &AttemptId) -> Place {

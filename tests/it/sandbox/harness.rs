@@ -34,6 +34,7 @@ pub fn settings(tier: Tier) -> Settings {
         instance: format!("test-{}-{count}", std::process::id()),
         tier,
         limits: LimitsPolicy::BestEffort,
+        packages: None,
     }
 }
 
@@ -42,6 +43,7 @@ pub fn spec(script: &str) -> StepSpec {
         name: "attempt".to_owned(),
         tenant: "acme".parse().unwrap(),
         program: Program::Inline { interpreter: vec!["sh".to_owned()], text: script.to_owned() },
+        packages: None,
         args: Vec::new(),
         environment: BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]),
         files: vec![file("scripts/hello.sh", Mode::Executable, "#!/bin/sh\necho hello \"$@\"\n")],
