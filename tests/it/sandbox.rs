@@ -5,5 +5,7 @@ mod crash;
 mod egress;
 mod egress_attacks;
 mod harness;
+mod kills;
+mod languages;
 mod life;
 pub mod packages;

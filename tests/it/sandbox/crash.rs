@@ -48,7 +48,7 @@ fn lives_as_a_daemon() {
 }
 
 /// Processes with this mark in their command line, shells that only carry it in a script left out.
-fn alive(mark: &str) -> usize {
+pub(super) fn alive(mark: &str) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     entries
         .filter(|entry| {
@@ -59,7 +59,7 @@ fn alive(mark: &str) -> usize {
 }
 
 #[track_caller]
-fn wait_until_dead(mark: &str) {
+pub(super) fn wait_until_dead(mark: &str) {
     let started = Instant::now();
     while alive(mark) > 0 {
         assert!(
@@ -81,7 +81,7 @@ fn sweep(instance: &str, tier: Tier) {
 }
 
 /// The control groups of an instance.
-fn groups_of(instance: &str) -> String {
+pub(super) fn groups_of(instance: &str) -> String {
     let name = format!("tenantry-{instance}");
     let found = Command::new("find").args(["/sys/fs/cgroup", "-name", &name]).output().unwrap();
     String::from_utf8_lossy(&found.stdout).into_owned()
