@@ -12,11 +12,15 @@ use serde_json::{Value, json};
 use super::caller::Session;
 use super::{Problem, documents};
 use crate::authz::{PlatformAction, action};
+use crate::broker::sealed_as;
 use crate::domain::{
     Actor, ActualState, FieldName, InForce, Length, Outcome, Pause, RunId, RunPins, SecretName, StepId,
     Timestamp, Trigger, TriggerKind, WorkflowId,
 };
-use crate::run::{Again, Ask, CancelRequest, Decision, RunState, Verdict, pin as pin_run, repeat};
+use crate::record::redactable;
+use crate::run::{self, Again, Ask, CancelRequest, Decision, RunState, Verdict, pin as pin_run, repeat};
+use crate::secrets::seal_fresh;
+use crate::sops::{Plaintext, Recipient};
 use crate::store::{PinRequest, Started};
 
 type Answer = Result<Json<Value>, Problem>;
@@ -109,9 +113,51 @@ pub(super) async fn start(
         let value = documents::would_start(&pins, &actual, None, session.now);
         return Ok((StatusCode::OK, Json(value)));
     }
+    let pins = sealed(&actual, pins, session.now)?;
     let resource = format!("workflow:{workflow}");
     let entry = session.entry(Some(permit.tenant()), "run.started", resource, "by hand");
     started(session.ports().store.start(&permit, pins, entry).await?)
+}
+
+/// The pins with their sensitive inputs encrypted to the tenant's recipients, before anything of them is stored.
+fn sealed(actual: &ActualState, pins: RunPins, now: Timestamp) -> Result<RunPins, Problem> {
+    let values = run::sensitive_in_clear(&pins);
+    if values.is_empty() {
+        return Ok(run::sealed(pins, None));
+    }
+    let names: Vec<_> = values.keys().map(|name| format!("`{name}`")).collect();
+    let names = names.join(", ");
+    for (name, value) in &values {
+        if let Err(why) = redactable(&Plaintext::new(value.clone().into_bytes())) {
+            return Err(Problem::malformed(format!(
+                "input `{name}` is sensitive and cannot be masked: {why}"
+            )));
+        }
+    }
+    let settings = actual.applied.as_ref().map(|applied| &applied.state.settings);
+    let recipients: Vec<Recipient> = settings
+        .iter()
+        .flat_map(|settings| &settings.recipients)
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    if recipients.is_empty() {
+        return Err(Problem::conflict(format!(
+            "{names} is sensitive, and `{0}` has no recipient to encrypt it to: `tenantry secrets init {0}`",
+            actual.tenant
+        )));
+    }
+    let unsealed = |error: String| {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_sealed",
+            format!("{names} cannot be encrypted: {error}"),
+        )
+    };
+    let (name, version) = sealed_as().ok_or_else(|| unsealed("it has no name".to_owned()))?;
+    let text = serde_json::to_vec(&values).map_err(|error| unsealed(error.to_string()))?;
+    let file = seal_fresh(&name, &version, &Plaintext::new(text), &recipients, now);
+    let file = file.map_err(|error| unsealed(error.to_string()))?;
+    Ok(run::sealed(pins, Some(file)))
 }
 
 /// What runs are made of now.
@@ -203,6 +249,11 @@ pub(super) async fn rerun(
     let code = in_force(&session, &actual)?;
     let again = Again { failed: body.failed, new_key: body.new_key };
     let pins = match body.at.as_deref() {
+        Some("applied") if before.sealed.is_some() => {
+            return Err(Problem::conflict(
+                "this run has sensitive inputs, which go with its own code: leave out `at`, or start it anew",
+            ));
+        }
         Some("applied") => {
             let workflow = workflow_of(&actual, before.workflow_id().as_str(), session.now)?;
             let ask = ask(&session, &actual, &code, &workflow, &trigger, &before.inputs)?;

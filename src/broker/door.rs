@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::authz::{Permit, action};
 use crate::domain::{
-    Actor, AttemptId, AuditEntry, Clock, Delivery, DeliveryKind, RunPins, SecretName, SecretUse, VersionId,
-    VersionState,
+    Actor, AttemptId, AuditEntry, Clock, Delivery, DeliveryKind, FieldName, RunPins, SecretName, SecretUse,
+    VersionId, VersionState,
 };
+use crate::run::{self, Sensitive};
 use crate::secrets::{Sealed, Vault, VaultError};
 use crate::sops::Plaintext;
 use crate::source::Contents;
@@ -342,6 +343,39 @@ impl Door {
             .collect())
     }
 
+    /// Opens the run's sensitive inputs for a step that is given some of them, masks each, and gives them.
+    ///
+    /// Audited as secrets are; what stands in clear in the pins, which is so in a run of the work tree alone, is masked
+    /// and given.
+    ///
+    /// # Errors
+    /// [`NotGiven`]: the step does not start without them.
+    pub async fn inputs(&self, names: &[FieldName]) -> Result<Sensitive, NotGiven> {
+        let inside = &self.0;
+        let mut values = run::sensitive_in_clear(&inside.pins);
+        if let Some(ciphertext) = &inside.pins.sealed {
+            let listed: Vec<_> = names.iter().map(ToString::to_string).collect();
+            let resource = format!("inputs:{}", listed.join(","));
+            self.audit("input.requested", resource.clone(), true, "given to its step").await?;
+            let (name, version) =
+                sealed_as().ok_or_else(|| NotGiven::Unopened("it has no name".to_owned()))?;
+            let sealed = Sealed { name: &name, version: &version, ciphertext: ciphertext.as_bytes() };
+            let now = (inside.broker.clock)();
+            let opened = inside.broker.vault.open(&self.permit()?, sealed, now).await.map_err(unopened)?;
+            values = serde_json::from_slice(opened.expose())
+                .map_err(|_| NotGiven::Unopened("its text cannot be read".to_owned()))?;
+            self.audit("input.delivered", resource, true, "declared by its step").await?;
+        }
+        values.retain(|name, _| names.contains(name));
+        for (name, value) in &values {
+            let mask: SecretName = name.as_str().parse().map_err(|_| NotGiven::TooMany)?;
+            let value = Plaintext::new(value.clone().into_bytes());
+            let masked = inside.masks.mask(&mask, &value);
+            masked.map_err(|Unmaskable| NotGiven::Unredactable(mask.clone()))?;
+        }
+        Ok(values)
+    }
+
     /// Masks a value that the script made out of a secret.
     ///
     /// # Errors
@@ -398,6 +432,12 @@ impl Door {
         };
         inside.broker.store.audit_attempt(&permit, &inside.attempt, entry).await.map_err(from_store)
     }
+}
+
+/// The name under which a run's sensitive inputs are sealed; no secret of a tenant lies in the same place.
+#[must_use]
+pub fn sealed_as() -> Option<(SecretName, VersionId)> {
+    Some(("inputs".parse().ok()?, "run".parse().ok()?))
 }
 
 /// Everything that keeps the audit from being written keeps the value back.

@@ -13,7 +13,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use door::{Broker, Delivered, Door, Given, Masks, NotGiven, Unmaskable};
+pub use door::{Broker, Delivered, Door, Given, Masks, NotGiven, Unmaskable, sealed_as};
 pub use reach::{OutOfReach, Wanted, offered};
 pub use request::{Malformed, Request, Token, read};
 pub use serve::{Limits, Serving};

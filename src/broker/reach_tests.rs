@@ -98,6 +98,7 @@ fn pins(secrets: &[&str]) -> RunPins {
         body: serde_json::Value::Null,
         inputs: BTreeMap::new(),
         inputs_digest: String::new(),
+        sealed: None,
         secret_versions: BTreeMap::new(),
         concurrency_key: None,
         rerun_of: None,

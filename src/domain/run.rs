@@ -246,6 +246,10 @@ pub struct RunPins {
     pub body: Value,
     /// Its inputs, typed and complete.
     pub inputs: BTreeMap<FieldName, Value>,
+    /// Its sensitive inputs, which are not among `inputs`: a SOPS file for the tenant's recipients, opened by a worker
+    /// only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
     /// SHA-256 over the canonical JSON of `inputs`.
     pub inputs_digest: String,
     /// The current version of each declared secret when it was made; what was delivered stands in the record.

@@ -15,6 +15,7 @@ use crate::broker::{Door, Limits, NotGiven};
 use crate::desired::python;
 use crate::domain::{Contact, Exit, ExitKind, LimitsKind, Outcome, RunPins, Step, Usage, Work};
 use crate::record::AttemptRecord;
+use crate::run;
 use crate::sandbox::{Ended, Packages, Preparation, Reach, SandboxError, Started, StepFile, Stop};
 use crate::sops::Plaintext;
 use crate::store::{Lease, Report};
@@ -110,6 +111,7 @@ async fn start(
             NotStarted::Because(Outcome::Error, format!("secret `{name}`: {refusal}"))
         }
     })?;
+    let lease = &with_sensitive(lease, step, door).await?;
     let spec = spec::of(lease, step, token, files, packages, delivered)
         .map_err(|reason| NotStarted::Because(Outcome::Failure, reason))?;
     ports.executor.start(spec).await.map_err(|cause| NotStarted::Because(Outcome::Error, cause.to_string()))
@@ -169,6 +171,23 @@ async fn packages(
             _ = asks.changed() => {}
         }
     }
+}
+
+/// The lease with the sensitive inputs in its input, where its step is given any.
+async fn with_sensitive(lease: &Lease, step: &Step, door: &Door) -> Result<Lease, NotStarted> {
+    let names = run::sensitive_used(&lease.pins, step);
+    if names.is_empty() {
+        return Ok(lease.clone());
+    }
+    let values = door.inputs(&names).await.map_err(|refusal| match refusal {
+        NotGiven::Stale => NotStarted::Lost,
+        NotGiven::Unredactable(name) => NotStarted::Because(
+            Outcome::Failure,
+            format!("input `{name}` is sensitive and too short or too common to be masked"),
+        ),
+        refusal => NotStarted::Because(Outcome::Error, format!("sensitive inputs: {refusal}")),
+    })?;
+    Ok(Lease { input: run::with_sensitive(step, lease.input.clone(), &values), ..lease.clone() })
 }
 
 /// The files of the run's commit that the workflow lists, by the blobs that were pinned.

@@ -16,7 +16,7 @@ mod types;
 mod values;
 
 pub use references::{References, StepReference};
-pub use template::{Template, TemplateError};
+pub use template::{Template, TemplateError, whole_input};
 pub use types::{Kind, Kinds};
 
 use std::collections::BTreeMap;

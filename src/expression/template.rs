@@ -207,3 +207,9 @@ fn closing(text: &str) -> Option<usize> {
     }
     None
 }
+
+/// The input that a text is, where it is `${{ inputs.NAME }}` and nothing else.
+#[must_use]
+pub fn whole_input(text: &str) -> Option<&str> {
+    text.trim().strip_prefix("${{")?.strip_suffix("}}")?.trim().strip_prefix("inputs.")
+}

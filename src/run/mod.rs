@@ -13,6 +13,7 @@ mod pin;
 mod reach;
 mod ready;
 mod scope;
+mod sensitive;
 mod state;
 mod time;
 
@@ -24,6 +25,9 @@ pub use pin::{Again, Ask, INPUTS_BYTES_MAX, PinError, input_problem, pin, repeat
 pub use reach::narrowed;
 pub use ready::{INPUT_BYTES_MAX, ITEMS_MAX};
 pub use scope::{idempotency_key, inputs_as_declared, render};
+pub use sensitive::{
+    Sensitive, filled as with_sensitive, in_clear as sensitive_in_clear, sealed, used as sensitive_used,
+};
 pub use state::*;
 pub use time::next_wake;
 

@@ -114,6 +114,7 @@ pub fn pin(ask: &Ask<'_>, id: RunId, now: Timestamp) -> Result<RunPins, PinError
         authors: ask.authors.clone(),
         body: ask.body.clone(),
         inputs_digest: digest_of(&inputs),
+        sealed: None,
         inputs,
         secret_versions,
         concurrency_key: None,

@@ -97,6 +97,7 @@ pub(crate) fn pins(workflow: Workflow) -> RunPins {
         actor: Actor::User("alice".parse().expect("a name")),
         authors: BTreeSet::new(),
         body: serde_json::Value::Null,
+        sealed: None,
         inputs: BTreeMap::from([("day".parse().expect("a name"), json!("2026-11-23"))]),
         inputs_digest: "sha256:0".into(),
         secret_versions: BTreeMap::new(),

@@ -58,8 +58,13 @@ pub(super) fn run(id: &RunId, workflow: &WorkflowId, commit: &CommitId) -> Value
 pub(super) fn inputs(pins: &RunPins) -> Value {
     let mut all = object(&inputs_as_declared(&pins.workflow.inputs, &pins.inputs));
     if let Value::Object(all) = &mut all {
-        for name in pins.workflow.inputs.keys() {
-            all.entry(name.as_str()).or_insert(Value::Null);
+        for (name, input) in &pins.workflow.inputs {
+            if input.sensitive {
+                // Whatever is rendered is stored; a worker puts the value in.
+                all.insert(name.as_str().to_owned(), Value::Null);
+            } else {
+                all.entry(name.as_str()).or_insert(Value::Null);
+            }
         }
     }
     all

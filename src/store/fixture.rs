@@ -231,6 +231,7 @@ pub(crate) fn pins(tenant: &TenantId, workflow: &Workflow, number: u64, now: Tim
         body: Value::Null,
         inputs: BTreeMap::new(),
         inputs_digest: "none".to_owned(),
+        sealed: None,
         secret_versions: BTreeMap::new(),
         concurrency_key: workflow.concurrency.as_ref().map(|concurrency| concurrency.key.clone()),
         rerun_of: None,

@@ -30,6 +30,7 @@ mod secrets;
 mod secrets_commands;
 mod secrets_leak;
 mod secrets_page;
+mod sensitive;
 mod sharing;
 mod sops;
 mod sops_differential;

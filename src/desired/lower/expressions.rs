@@ -9,7 +9,7 @@ use crate::desired::rules;
 use crate::desired::written::{Anything, nearest};
 use crate::domain::{FieldName, Input, Span, Spanned, StepId, ValueType};
 use crate::expression::{
-    Expression, ExpressionError, Kind, Kinds, References, Root, Template, TemplateError,
+    Expression, ExpressionError, Kind, Kinds, References, Root, Template, TemplateError, whole_input,
 };
 use crate::yaml::{self, Node};
 
@@ -73,6 +73,7 @@ impl Sight<'_> {
             Ok(template) => {
                 let before = found.list.len();
                 self.check_references(&template.references(), span, found);
+                self.check_whole(&template.references(), text, span, found);
                 if found.list.len() == before
                     && let Err(cause) = template.check_kinds(&self.kinds())
                 {
@@ -88,6 +89,19 @@ impl Sight<'_> {
                 );
             }
         }
+    }
+
+    /// A sensitive input stands by itself or not at all: what is made of it would be stored in clear.
+    fn check_whole(&self, used: &References, text: &str, span: Span, found: &mut Found) {
+        let hidden = used.inputs.iter().find(|name| {
+            self.sensitive && self.inputs.get(name.as_str()).is_some_and(|input| input.sensitive)
+        });
+        let Some(name) = hidden.filter(|name| whole_input(text) != Some(name.as_str())) else { return };
+        let message = format!("the input `{name}` is sensitive and stands as a whole value only");
+        let finding = rules::SENSITIVE_MISUSED.at(self.path, Some(span), message);
+        found.push(
+            finding.help(format!("write `NAME: ${{{{ inputs.{name} }}}}`, and let the script do the rest")),
+        );
     }
 
     /// Checks a field that is an expression of the kind `wanted`, with or without `${{ }}` around it; gives it bare.

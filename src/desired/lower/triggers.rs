@@ -69,6 +69,19 @@ pub(super) fn lower_inputs(
             }
             .check_value(&default.value, found);
         }
+        if let Some(sensitive) = input.sensitive.as_ref().filter(|sensitive| sensitive.value) {
+            if let Some(default) = &input.default {
+                let message =
+                    format!("the input `{}` is sensitive, and its default stands here in clear", name.value);
+                let finding = rules::SENSITIVE_MISUSED.at(path, Some(default.value.node.span), message);
+                found.push(finding.help("leave the default out, or make it a secret"));
+            }
+            if value_type != ValueType::String {
+                let message = format!("the input `{}` is sensitive and not of type string", name.value);
+                let finding = rules::SENSITIVE_MISUSED.at(path, Some(sensitive.span), message);
+                found.push(finding.help("let it be text, which can be masked"));
+            }
+        }
         let required = input.required.as_ref().map_or(input.default.is_none(), |required| required.value);
         if required && input.default.is_some() && input.required.is_some() {
             let message = format!("the input `{}` is required and has a default", name.value);
@@ -270,6 +283,12 @@ pub(super) fn check_given(
                 };
                 let message = format!("the workflow has no input `{}`", name.value);
                 found.push(rules::UNDEFINED_INPUT.at(path, Some(name.span), message).help(help));
+            }
+            Some(input) if input.sensitive => {
+                let message =
+                    format!("the input `{}` is sensitive, and would stand here in clear", name.value);
+                let finding = rules::SENSITIVE_MISUSED.at(path, Some(name.span), message);
+                found.push(finding.help("only people give it, when they start a run; else make it a secret"));
             }
             Some(input) => {
                 check_type(path, input.value_type, &value.value, found);

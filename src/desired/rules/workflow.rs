@@ -139,8 +139,8 @@ family! {
         wrong: "run: scripts/pull.py\nfiles: [scripts/**, scirpts/lib/**]"
         right: "run: scripts/pull.py\nfiles: [scripts/**]"
     SENSITIVE_MISUSED = "W228" "sensitive-misused" Error
-        what: "A sensitive input is used outside `with`."
-        why: "Keys of concurrency and conditions are stored in clear."
+        what: "A sensitive input is used outside `with`, or there as a part of something longer; or it is given in a file; or it is no text."
+        why: "Conditions, keys and whatever expressions make are stored in clear, and so is Git. It is encrypted when a person gives it, and a worker puts it into the step's input where `with` names it."
         wrong: "run: scripts/pull.py\ninputs: { email: { sensitive: true } }\nconcurrency: { key: \"${{ inputs.email }}\" }"
         right: "run: scripts/pull.py\ninputs: { email: { sensitive: true } }\nwith: { email: \"${{ inputs.email }}\" }"
     UNREACHABLE_STEP = "W229" "unreachable-step" Warning

@@ -204,6 +204,25 @@ fn w_approvals_can_be_given() {
 }
 
 #[test]
+fn w_what_is_sensitive_stands_by_itself_and_in_no_file() {
+    let with = |rest: &str, at: &str| {
+        let text =
+            format!("script: echo\ninputs: {{ email: {{ sensitive: true, required: false }} }}\n{rest}\n");
+        check_workflow(&text, "W228", at);
+    };
+    with("with: { to: \"<${{ inputs.email }}>\" }", "\"<${{ inputs.email }}>\"");
+    with("with: { to: \"${{ inputs.email + 'x' }}\" }", "\"${{ inputs.email + 'x' }}\"");
+    with("with: { to: [\"${{ size(inputs.email) }}\"] }", "\"${{ size(inputs.email) }}\"");
+    with("on: { schedule: { cron: \"0 4 * * *\", with: { email: a@b.example } } }", "email");
+    check_workflow("script: echo\ninputs: { email: { sensitive: true, default: x } }\n", "W228", "x");
+    check_workflow(
+        "script: echo\ninputs: { pin: { sensitive: true, type: int, required: false } }\n",
+        "W228",
+        "true",
+    );
+}
+
+#[test]
 fn k_a_hook_is_signed_with_a_secret_for_webhooks() {
     with("on: { webhook: { secret: x } }\n", "K301", "x");
     with("on: { webhook: {} }\n", "S102", "{}");
