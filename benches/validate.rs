@@ -95,9 +95,9 @@ fn workflow(job: usize, number: usize, with_secrets: bool) -> String {
          inputs:\n  day: {{ type: string, default: today }}\n\
          timeout: 20m\n\
          steps:\n\
-         \x20 - id: pull\n    run: scripts/job-{job}.sh\n{secrets}    retry: {{ attempts: 3, backoff: 10s }}\n\
-         \x20 - id: load\n    needs: [pull]\n    run: scripts/job-{job}.sh\n    with: {{ day: \"${{{{ inputs.day }}}}\" }}\n\
-         \x20 - id: tell\n    needs: [load]\n    if: \"${{{{ inputs.day != 'never' }}}}\"\n    run: scripts/job-{job}.sh\n",
+         \x20 pull:\n    run: scripts/job-{job}.sh\n{secrets}    retry: {{ attempts: 3, backoff: 10s }}\n\
+         \x20 load:\n    needs: [pull]\n    run: scripts/job-{job}.sh\n    with: {{ day: \"${{{{ inputs.day }}}}\" }}\n\
+         \x20 tell:\n    needs: [load]\n    if: \"${{{{ inputs.day != 'never' }}}}\"\n    run: scripts/job-{job}.sh\n",
         minute = number % 60,
     )
 }

@@ -537,6 +537,21 @@ fn a_finding_is_shown_as_its_user_reads_it() {
     ");
 }
 
+/// Others write steps as a list with ids.
+#[test]
+fn a_list_in_place_of_names_is_told_how_to_become_one() {
+    let help = |steps: &str| {
+        let tree = tenant_tree(&[("workflows/sync.yaml", steps)]);
+        let found = read(&tree, &[]).1;
+        assert_eq!(found[0].rule.id, "S103", "{found:?}");
+        found[0].help.clone().unwrap()
+    };
+    let told = help("steps:\n  - id: load\n    run: scripts/a.sh\n");
+    assert_eq!(told, "write each under its name and not in a list: `load:`, without `-`");
+    assert_eq!(help("steps:\n  - run: scripts/a.sh\n"), "write a mapping");
+    assert_eq!(help("steps:\n  - id: \"\\u202e\"\n"), "write a mapping");
+}
+
 #[test]
 fn a_shared_directory_is_checked_for_its_author() {
     let tree =

@@ -208,6 +208,9 @@ impl<K: Written, V: Written> Written for Entries<K, V> {
     fn decode(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(entries) = node.as_mapping() else {
             reader.wrong_type(node, "a mapping");
+            if let Some(name) = name_of_first(node) {
+                reader.cure(&format!("write each under its name and not in a list: `{name}:`, without `-`"));
+            }
             return None;
         };
         let before = reader.found.len();
@@ -233,6 +236,16 @@ impl<K: Written, V: Written> Written for Entries<K, V> {
         }
         schema
     }
+}
+
+/// What the first entry is called, where a list stands in place of a mapping by name: how others write steps.
+fn name_of_first(node: &Node) -> Option<&str> {
+    let first = node.as_sequence()?.first()?.as_mapping()?;
+    let named = |(key, _): &&(Node, Node)| matches!(key.scalar(), Some("id" | "name"));
+    let name = first.iter().find(named)?.1.scalar()?;
+    let plain =
+        name.len() <= 63 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    plain.then_some(name)
 }
 
 impl<T: Written> Written for Vec<Spanned<T>> {

@@ -18,6 +18,10 @@ use crate::store::rows::Found;
 /// Connections that read.
 const READERS_MAX: u32 = 4;
 
+/// Pages of the write-ahead log after which it is taken over into the database: 16 MiB. A step writes about fifty, and
+/// taking over waits for the disk twice.
+const CHECKPOINT_PAGES: u32 = 4_096;
+
 /// A connection; one thread at a time.
 pub(super) struct Connection(rusqlite::Connection);
 
@@ -31,6 +35,7 @@ impl Connection {
         let opened = Self::open(file, flags)?;
         opened.0.pragma_update(None, "journal_mode", "WAL")?;
         opened.0.pragma_update(None, "synchronous", "FULL")?;
+        opened.0.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         Ok(opened)
     }
     /// Opens the database to read it.
