@@ -137,10 +137,6 @@ fn clear_leftovers(mirror: &Path) {
     }
 }
 
-fn at(tenant: &TenantId) -> String {
-    format!("tenants/{tenant}")
-}
-
 fn head_of(repository: &Repository, branch: &str) -> Result<Option<Revision>, SourceError> {
     let id = match repository.refname_to_id(HEAD_REF) {
         Ok(id) => id,
@@ -207,9 +203,9 @@ impl Source for GitSource {
         let (revision, tenant) = (revision.clone(), tenant.clone());
         self.reading(move |repository| {
             // What is listed as a directory of that name is the tenant's; a file or link is not read as one.
-            if let Some(listing) = listing.filter(|listing| !listing.misplaced.contains(&at(&tenant))) {
-                let tree = listing.tenants.get(&tenant);
-                return objects::tenant_tree_as_listed(repository, &revision, &tenant, tree);
+            let listed = listing.map(|one| objects::tenant_tree_as_listed(repository, &one, "", &tenant));
+            if let Some(tree) = listed.transpose()?.flatten() {
+                return Ok(tree);
             }
             objects::tenant_tree(repository, &objects::root_of(repository, &revision)?, &tenant)
         })

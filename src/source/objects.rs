@@ -206,20 +206,27 @@ pub(super) fn tenant_tree(
 
 /// Reads one tenant's directory as a listing has it: `tree` is what stands there under its name, `None` if nothing
 /// does. Saves looking for it among all of them. What its workflows pin is read as well.
+///
+/// `below` leads from the root of the commit's tree to the directory that is taken for the root. `None` if the
+/// listing has something else than a directory under that name: then it is looked for.
 pub(super) fn tenant_tree_as_listed(
     repository: &Repository,
-    revision: &Revision,
+    listing: &Listing,
+    below: &str,
     tenant: &TenantId,
-    tree: Option<&ObjectId>,
-) -> Result<Tree, SourceError> {
+) -> Result<Option<Tree>, SourceError> {
+    let (revision, path) = (&listing.revision, format!("tenants/{tenant}"));
+    if listing.misplaced.contains(&path) {
+        return Ok(None);
+    }
     let mut reader = Reader::new(repository, revision, Budget::TREE)?;
-    if let Some(tree) = tree {
+    if let Some(tree) = listing.tenants.get(tenant) {
         let child = Child { name: Vec::new(), kind: ChildKind::Directory, id: oid(tree)? };
-        reader.take(&child, &format!("tenants/{tenant}"), 1)?;
+        reader.take(&child, &path, 1)?;
     }
     let mut tree = reader.ended();
-    super::pinned::read(repository, revision, "", tenant, &mut tree)?;
-    Ok(tree)
+    super::pinned::read(repository, revision, below, tenant, &mut tree)?;
+    Ok(Some(tree))
 }
 
 /// Reads the files at or below some paths.

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use git2::{ErrorCode, Index, IndexAddOption, IndexEntry, IndexTime, ObjectType, Odb, Oid, Repository};
@@ -41,6 +41,8 @@ pub struct Snapshot {
     root: Option<Root>,
     revision: Revision,
     large: BTreeMap<String, Entry>,
+    /// What it has, once somebody has asked: each tenant is found in it without reading all their names again.
+    listed: OnceLock<Listing>,
 }
 
 impl LocalRepository {
@@ -162,7 +164,7 @@ impl LocalRepository {
         let revision = Revision { commit: commit.clone(), branch: branch(&repository) };
         let whole = objects::root_of(&repository, &revision)?;
         let root = self.beneath(&repository, whole)?;
-        Ok(Snapshot { repository, root, revision, large: BTreeMap::new() })
+        Ok(Snapshot { repository, root, revision, large: BTreeMap::new(), listed: OnceLock::new() })
     }
 
     /// The work tree as `git add -A` would commit it; outside Git, the directory as it lies.
@@ -186,7 +188,7 @@ impl LocalRepository {
         let revision = Revision { commit: object_id(commit), branch: branch(&repository) };
         let root =
             self.beneath(&repository, Root { revision: revision.clone(), tree, below: String::new() })?;
-        Ok(Snapshot { repository, root, revision, large })
+        Ok(Snapshot { repository, root, revision, large, listed: OnceLock::new() })
     }
 
     /// A second handle on the repository, whose new objects stay in memory.
@@ -372,9 +374,12 @@ impl Snapshot {
     /// # Errors
     /// [`SourceError::Unreadable`].
     pub fn listing(&self) -> Result<Listing, SourceError> {
-        match &self.root {
-            Some(root) => objects::listing(&self.repository, root),
-            None => Ok(Listing {
+        if let Some(listing) = self.listed.get() {
+            return Ok(listing.clone());
+        }
+        let listing = match &self.root {
+            Some(root) => objects::listing(&self.repository, root)?,
+            None => Listing {
                 revision: self.revision.clone(),
                 root: object_id(Oid::ZERO_SHA1),
                 settings: None,
@@ -382,8 +387,9 @@ impl Snapshot {
                 shared: BTreeMap::new(),
                 tenants: BTreeMap::new(),
                 misplaced: Vec::new(),
-            }),
-        }
+            },
+        };
+        Ok(self.listed.get_or_init(|| listing).clone())
     }
 
     /// The files below `tenants/T`.
@@ -393,7 +399,15 @@ impl Snapshot {
     pub fn tenant_tree(&self, tenant: &TenantId) -> Result<Tree, SourceError> {
         let prefix = format!("tenants/{tenant}/");
         self.with_large(
-            |root| objects::tenant_tree(&self.repository, root, tenant),
+            |root| {
+                let listed = self.listed.get();
+                let listed = listed
+                    .map(|one| objects::tenant_tree_as_listed(&self.repository, one, &root.below, tenant));
+                match listed.transpose()?.flatten() {
+                    Some(tree) => Ok(tree),
+                    None => objects::tenant_tree(&self.repository, root, tenant),
+                }
+            },
             |path| path.starts_with(&prefix),
         )
     }
