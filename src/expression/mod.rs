@@ -2,8 +2,8 @@
 //!
 //! An expression reads `inputs`, `steps`, `item`, `trigger`, `run` and `tenant`, nothing else. It is bounded four
 //! times: characters and nesting before it is parsed, the cost of evaluating it (every operand is charged its size,
-//! every turn of a loop too), and the size of its result. Starts one thread for its stack, the one exception to the
-//! purity of floor 0: the parser recurses, and a deep expression must not end the daemon.
+//! every turn of a loop too), and the size of its result. Runs on a stack of its own: the parser recurses, and a deep
+//! expression must not end the daemon.
 //!
 //! Deliberately absent: secrets (a step declares them, no expression reads them), time and randomness
 //! (`trigger.time` is a value like any other), timestamps and durations as types, and everything CEL marks optional.
@@ -417,20 +417,12 @@ fn check_bounds(text: &str) -> Result<(), ExpressionError> {
     Ok(())
 }
 
-/// Runs `work` on a thread of its own with a large stack; a panic in it is an error of the expression.
-fn on_large_stack<T: Send>(
-    work: impl FnOnce() -> Result<T, ExpressionError> + Send,
-) -> Result<T, ExpressionError> {
-    std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("expression".into())
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || catch_unwind(AssertUnwindSafe(work)))
-            .map_err(|_| ExpressionError::Crashed)?
-            .join()
-            .map_err(|_| ExpressionError::Crashed)?
-            .map_err(|_| ExpressionError::Crashed)?
-    })
+/// Runs `work` on a large stack; a panic in it is an error of the expression.
+///
+/// Another stack on the same thread: starting a thread took longer than most expressions, and a fleet has many.
+fn on_large_stack<T>(work: impl FnOnce() -> Result<T, ExpressionError>) -> Result<T, ExpressionError> {
+    stacker::grow(STACK_BYTES, || catch_unwind(AssertUnwindSafe(work)))
+        .map_err(|_| ExpressionError::Crashed)?
 }
 
 #[cfg(test)]
