@@ -253,6 +253,7 @@ fn secrets(repo: &Path, args: &[&str], input: &str) {
         .current_dir(repo)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();

@@ -10,9 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{mpsc, watch};
 
+use super::RunArgs;
 use super::prepare;
-use super::{RunArgs, open_sandbox};
-use crate::app::{self, Told};
+use crate::app::{self, LocalSandbox, Told};
 use crate::cli::Ending;
 use crate::cli::page::{Format, FormatArgs};
 use crate::domain::{Outcome, TenantId};
@@ -51,7 +51,10 @@ const SCRIPT: &str = r#"    value=$(tenantry-secret get canary)
 /// # Errors
 /// Steps are refused here, or the run could not be made.
 pub(in crate::cli) async fn canary() -> Result<Canary, Ending> {
-    let sandbox = open_sandbox().await?;
+    let sandbox = LocalSandbox::open().await.map_err(Ending::could_not)?;
+    if let Some(refusal) = sandbox.refusal() {
+        return Err(Ending::CouldNot(format!("steps are refused on this machine: {refusal}")));
+    }
     let home = tempfile::tempdir().map_err(Ending::could_not)?;
     let value = fresh()?;
     let custody = Custody::new(home.path().join("identities"));
