@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
@@ -24,6 +25,24 @@ pub(super) struct Directory {
     _lock: File,
 }
 
+/// Times that a lock is asked for, and how long to wait between: half a second. A program that this process is just
+/// starting holds a copy of the lock's descriptor until it runs, and a daemon that ends needs a moment.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+fn lock_soon(file: &File) -> Result<(), rustix::io::Errno> {
+    let mut tries = 1;
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            answer => return answer,
+        }
+    }
+}
+
 impl Directory {
     /// Makes the directory where it is missing, and takes it.
     ///
@@ -41,7 +60,7 @@ impl Directory {
             .mode(0o600)
             .open(&lock)
             .map_err(|error| failed(format!("`{}` cannot be opened", lock.display()), error))?;
-        if let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if let Err(error) = lock_soon(&file) {
             if error != rustix::io::Errno::WOULDBLOCK {
                 return Err(failed(format!("`{}` cannot be locked", lock.display()), error.into()));
             }
