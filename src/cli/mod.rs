@@ -52,45 +52,45 @@ const HELP: &str = "\
 {usage-heading} {usage}
 
 Try it:
-  demo        Shows the whole flow on an example repository
+  demo          Shows the whole flow on an example repository
 
 In a repository, without a daemon:
-  init        Begins a repository
-  new         Adds a tenant or a workflow that passes validation
-  people      Adds a person
-  import      Makes workflows of a crontab
-  validate    Checks every file as the daemon does
-  ci          Checks a change with the base and format of the CI it runs in
-  run         Runs a workflow from the work tree in the sandbox and stores nothing
-  explain     Prints the page of a rule
-  schema      Prints JSON Schemas for editors
-  lsp         Serves an editor: findings while typing, completion, hover, fixes
-  plan        Shows what a merge would do
-  promote     Pins a shared workflow to what another tenant has run
-  server      Makes the data directory of a machine that is to serve a repository
-  secrets     Makes, lists, rotates, revokes and decrypts secrets
-  doctor      Says what this machine can and cannot do, each gap with its cure
+  init          Begins a repository
+  new           Adds a tenant or a workflow that passes validation
+  people        Adds a person
+  import        Makes workflows of a crontab
+  validate      Checks every file as the daemon does
+  ci            Checks a change with the base and format of the CI it runs in
+  run           Runs a workflow from the work tree in the sandbox and stores nothing
+  explain       Prints the page of a rule
+  schema        Prints JSON Schemas for editors
+  lsp           Serves an editor: findings while typing, completion, hover, fixes
+  plan          Shows what a merge would do
+  promote       Pins a shared workflow to what another tenant has run
+  server        Makes the data directory of a machine that is to serve a repository
+  secrets       Makes, lists, rotates, revokes and decrypts secrets
+  doctor        Says what this machine can and cannot do, each gap with its cure
 
 The daemon:
-  serve       Serves a repository: applies, runs, records, until it is told to stop
-  reconcile   Brings every tenant to the head of the branch once, or asks the daemon to
+  serve         Serves a repository: applies, runs, records, until it is told to stop
+  reconcile     Brings every tenant to the head of the branch once, or asks the daemon to
 
 With a daemon:
-  status      Shows where every tenant stands with the head of the branch
-  runs        Lists runs, newest first
-  show        Shows one run, or with `show tenant T` what the files of a tenant say
-  logs        Prints what the steps of a run wrote
-  audit       Lists the audit, or checks an export of it
-  start       Starts a workflow by hand
-  rerun       Runs a run again
-  cancel      Asks for the end of a run
-  approve-step Answers a step that asks people before a run goes on
-  pause       Lets runs of a tenant or workflow wait for a time
-  resume      Ends a pause or a suspension
-  suspend     Lets nothing of a tenant start
-  pin         Holds a tenant's code at an older commit for a time
-  release     Lets go what is held
-  completion  Prints the completion of a shell
+  status        Shows where every tenant stands with the head of the branch
+  runs          Lists runs, newest first
+  show          Shows one run, or with `show tenant T` what the files of a tenant say
+  logs          Prints what the steps of a run wrote
+  audit         Lists the audit, or checks an export of it
+  start         Starts a workflow by hand
+  rerun         Runs a run again
+  cancel        Asks for the end of a run
+  approve-step  Answers a step that asks people before a run goes on
+  pause         Lets runs of a tenant or workflow wait for a time
+  resume        Ends a pause or a suspension
+  suspend       Lets nothing of a tenant start
+  pin           Holds a tenant's code at an older commit for a time
+  release       Lets go what is held
+  completion    Prints the completion of a shell
 
 Options:
 {options}
@@ -370,7 +370,7 @@ mod tests {
         command.clone().debug_assert();
         for one in command.get_subcommands().filter(|one| !one.is_hide_set()) {
             let about = one.get_about().map(ToString::to_string).unwrap_or_default();
-            let line = format!("  {:<11} {about}\n", one.get_name());
+            let line = format!("  {:<13} {about}\n", one.get_name());
             assert!(HELP.contains(&line), "the help lacks `{line}`");
             assert!(!about.ends_with('.'), "{about}");
         }
