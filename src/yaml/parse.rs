@@ -612,8 +612,8 @@ fn comments(
         }
         if bytes[at] == b'#' && (at == 0 || bytes[at - 1].is_ascii_whitespace()) {
             let line = &places.text()[at..];
-            let line = &line[..line.find('\n').unwrap_or(line.len())];
-            let line = line.strip_suffix('\r').unwrap_or(line);
+            // A carriage return alone ends a line too: section 5.4 of YAML 1.2.
+            let line = &line[..line.find(['\n', '\r']).unwrap_or(line.len())];
             found.push(Comment { span: places.span(at, at + line.len()), text: line[1..].to_owned() });
             at += line.len();
         } else {

@@ -98,6 +98,17 @@ fn an_alias_stands_for_a_copy() {
     assert_eq!(root.as_mapping().unwrap().len(), 3);
 }
 
+/// Found by the fuzz target `sops_stores`: what followed stood in the tree and in the comment.
+#[test]
+fn a_comment_ends_where_the_parser_ends_the_line() {
+    let documents = parse(b"#0=[\rkey:\r\n# two\r\n", &Budget::default()).unwrap();
+    let texts: Vec<_> = documents[0].comments.iter().map(|comment| comment.text.as_str()).collect();
+    assert_eq!(texts, ["0=[", " two"]);
+    let entries = documents[0].root.as_mapping().unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].0.scalar(), Some("key"));
+}
+
 #[test]
 fn comments_stand_beside_the_tree() {
     let text = "# top\na: 'x # no' # one\r\nb: |  # two\n  # no\nc: x#no\n#three\n---\nd: 1 # four\n";
