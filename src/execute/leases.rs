@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::authz::{Permit, action};
 use crate::domain::{AttemptId, Clock};
-use crate::store::{Lease, LogRecord, Logs, Renewal, Report, Store, StoreError};
+use crate::store::{Lease, LogRecord, Logs, Offer, Renewal, Report, Store, StoreError};
 
 /// The queue as a worker sees it: the store of this machine, or a daemon elsewhere.
 #[async_trait]
@@ -17,6 +17,14 @@ pub trait Leases: Send + Sync {
     /// # Errors
     /// [`LeaseError::Unavailable`].
     async fn claim(&self, slots: u32) -> Result<Vec<Lease>, LeaseError>;
+    /// Claims now; where there is nothing, stands for what comes, if the queue can do so.
+    ///
+    /// # Errors
+    /// [`LeaseError::Unavailable`].
+    async fn offer(&self, slots: u32) -> Result<Offer<Vec<Lease>>, LeaseError> {
+        let leases = self.claim(slots).await?;
+        Ok(Offer::known((!leases.is_empty()).then_some(leases)))
+    }
     /// Renews leases in one batch, one answer for each.
     ///
     /// # Errors
@@ -103,6 +111,9 @@ impl StoreLeases {
 impl Leases for StoreLeases {
     async fn claim(&self, slots: u32) -> Result<Vec<Lease>, LeaseError> {
         Ok(self.store.claim(&self.worker, self.regions.as_deref(), slots, (self.clock)()).await?)
+    }
+    async fn offer(&self, slots: u32) -> Result<Offer<Vec<Lease>>, LeaseError> {
+        Ok(self.store.offer(&self.worker, self.regions.as_deref(), slots, (self.clock)()).await?)
     }
     async fn renew(
         &self,

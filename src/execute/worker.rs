@@ -14,7 +14,7 @@ use crate::broker::Broker;
 use crate::domain::{AttemptId, Clock};
 use crate::sandbox::Executor;
 use crate::source::Contents;
-use crate::store::{Lease, Report};
+use crate::store::{Lease, Offer, Report};
 
 /// What a worker works with.
 #[derive(Clone)]
@@ -92,18 +92,35 @@ impl Worker {
         let heart = self.heart();
         let mut running = JoinSet::new();
         while !*stop.borrow_and_update() {
-            let pause = match self.claim_into(&mut running).await {
-                Ok(_) => self.settings.poll,
-                Err(cause) => {
-                    tracing::warn!(%cause, "the queue cannot be asked for work");
-                    RETRY
-                }
-            };
+            let (mut offer, mut pause) = (Offer::known(None), self.settings.poll);
+            match self.free(&mut running) {
+                0 => {}
+                free => match self.ports.leases.offer(free).await {
+                    Ok(stands) => offer = stands,
+                    Err(cause) => pause = unasked(&cause),
+                },
+            }
+            let mut gone = false;
             tokio::select! {
+                found = offer.found() => match found {
+                    Ok(leases) => self.spawn(&mut running, leases),
+                    Err(cause) => {
+                        let pause = unasked(&cause.into());
+                        tokio::time::sleep(pause).await;
+                    }
+                },
                 Some(_) = running.join_next(), if !running.is_empty() => {}
                 () = wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
-                changed = stop.changed() => if changed.is_err() { break },
+                changed = stop.changed() => gone = changed.is_err(),
+            }
+            // What was leased in this very moment is ours all the same.
+            match offer.withdrawn().await {
+                Ok(leases) => self.spawn(&mut running, leases.unwrap_or_default()),
+                Err(cause) => drop(unasked(&cause.into())),
+            }
+            if gone {
+                break;
             }
         }
         let drained = tokio::time::timeout(self.settings.drain, join_all(&mut running)).await.is_ok();
@@ -142,19 +159,28 @@ impl Worker {
 
     /// Fills the free slots; gives the number of new attempts.
     async fn claim_into(&self, running: &mut JoinSet<()>) -> Result<usize, LeaseError> {
-        while running.try_join_next().is_some() {}
-        let busy = u32::try_from(running.len()).unwrap_or(u32::MAX);
-        let free = self.settings.slots.saturating_sub(busy);
+        let free = self.free(running);
         if free == 0 {
             return Ok(0);
         }
         let leases = self.ports.leases.claim(free).await?;
         let count = leases.len();
+        self.spawn(running, leases);
+        Ok(count)
+    }
+
+    /// The slots that are free now.
+    fn free(&self, running: &mut JoinSet<()>) -> u32 {
+        while running.try_join_next().is_some() {}
+        let busy = u32::try_from(running.len()).unwrap_or(u32::MAX);
+        self.settings.slots.saturating_sub(busy)
+    }
+
+    fn spawn(&self, running: &mut JoinSet<()>, leases: Vec<Lease>) {
         for lease in leases {
             let (ports, held) = (self.ports.clone(), Arc::clone(&self.held));
             running.spawn(follow(ports, held, lease));
         }
-        Ok(count)
     }
 
     fn holds(&self) -> Vec<Arc<Hold>> {
@@ -187,6 +213,12 @@ impl Worker {
         };
         tokio::spawn(beat).abort_handle()
     }
+}
+
+/// Says that the queue does not answer; gives the wait before it is asked again.
+fn unasked(cause: &LeaseError) -> Duration {
+    tracing::warn!(%cause, "the queue cannot be asked for work");
+    RETRY
 }
 
 async fn join_all(running: &mut JoinSet<()>) {

@@ -76,6 +76,7 @@ conformance!(
     the_limit_of_a_tenant_counts_runs,
     paused_and_suspended_work_waits_while_what_has_begun_goes_on,
     a_hard_tenant_and_one_of_another_region_wait,
+    an_offer_gives_what_a_claim_would,
     a_concurrency_key_queues_skips_or_cancels,
     a_schedule_fires_once_and_moves_its_cursor,
     a_schedule_meets_its_last_run,
@@ -559,6 +560,28 @@ async fn a_hard_tenant_and_one_of_another_region_wait(store: Tested) {
     let served = store.claim(WORKER, Some(&["eu-2".to_owned()]), 8, START).await.unwrap();
     assert_eq!(served.len(), 1);
     assert_eq!(served[0].permit.tenant().as_str(), "globex");
+}
+
+async fn an_offer_gives_what_a_claim_would(store: Tested) {
+    let w = workflow("w", &["main"]);
+    apply(&store, "acme", 1, state(std::slice::from_ref(&w))).await;
+    let none = store.offer(WORKER, None, 8, START).await.unwrap();
+    assert!(none.withdrawn().await.unwrap().is_none());
+    for number in 1..4 {
+        start(&store, &w, number, START).await;
+    }
+    let far = store.offer(WORKER, Some(&["eu-2".to_owned()]), 8, START).await.unwrap();
+    assert!(far.withdrawn().await.unwrap().is_some(), "a tenant without a region is everybody's");
+    for number in 4..7 {
+        start(&store, &w, number, START).await;
+    }
+    let mut offer = store.offer(WORKER, None, 2, START).await.unwrap();
+    let leases = offer.found().await.unwrap();
+    assert_eq!(leases.len(), 2, "no more than its slots");
+    for lease in &leases {
+        complete(&store, lease, Outcome::Success, START).await;
+    }
+    assert_eq!(claim(&store, 8, START).await.len(), 1);
 }
 
 async fn a_concurrency_key_queues_skips_or_cancels(store: Tested) {

@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use super::operations as op;
 use super::pending::LastFetch;
 use super::rows::{
-    AttemptRow, Chain, Document, Eligible, Engine, Found, Held, Job, Outlook, Place, Rows, RunKey, RunRow,
-    Scope, Turn, Work,
+    Again, AttemptRow, Chain, Document, Eligible, Engine, Found, Held, Job, Outlook, Place, Rows, RunKey,
+    RunRow, Scope, Turn, Work,
 };
-use super::{Pending, RunFilter, StoreError, TenantHead};
+use super::{Offer, Pending, RunFilter, StoreError, TenantHead};
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, Outcome, RunId, RunPins, TenantId,
     Timestamp, TriggerKind, WorkflowId,
@@ -82,6 +82,10 @@ impl Engine for MemoryStore {
     }
     async fn write_ahead(&self, work: Work<()>) -> Found<Pending> {
         Ok(Pending::known(self.write(work).await))
+    }
+    /// Looks once: nothing here runs anything without asking again.
+    async fn stand<T: Send + 'static>(&self, work: Again<T>) -> Found<Offer<T>> {
+        self.write(work()).await.map(Offer::known)
     }
     fn last_fetch(&self) -> &LastFetch {
         &self.last_fetch

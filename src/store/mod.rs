@@ -29,7 +29,7 @@ mod transactional;
 pub use failpoint::FAILPOINTS;
 pub use logs::{LOG_BYTES_MAX, LocalLogs, Logs, MemoryLogs};
 pub use memory::MemoryStore;
-pub use pending::Pending;
+pub use pending::{Offer, Pending};
 pub use sqlite::SqliteStore;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -383,6 +383,15 @@ pub trait Store: Send + Sync {
         slots: u32,
         now: Timestamp,
     ) -> Result<Vec<Lease>, StoreError>;
+    /// As [`Store::claim`] where there is something now; else it stands, and leases what the next write leaves in that
+    /// very transaction, by the store's own clock.
+    async fn offer(
+        &self,
+        worker: &str,
+        regions: Option<&[String]>,
+        slots: u32,
+        now: Timestamp,
+    ) -> Result<Offer<Vec<Lease>>, StoreError>;
     /// Gives up every lease of a worker whose process is known to be dead, as a lost lease; gives their number.
     ///
     /// Called once at start for the embedded worker by whoever holds the directory's lock, so that a restart

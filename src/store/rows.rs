@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::pending::LastFetch;
-use super::{Pending, RunFilter, StoreError, TenantHead};
+use super::{Offer, Pending, RunFilter, StoreError, TenantHead};
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, Outcome, Phase, RunId, RunPins,
     StatusRow, StepId, TenantId, Timestamp, Trigger, TriggerKind, WorkflowId,
@@ -27,6 +27,9 @@ pub(super) type Found<T> = Result<T, StoreError>;
 /// One operation, run by an engine as one transaction.
 pub(super) type Work<T> =
     Box<dyn for<'r> FnOnce(&'r mut dyn Rows) -> Pin<Box<dyn Future<Output = Found<T>> + Send + 'r>> + Send>;
+
+/// An operation that is tried until it finds something: makes it anew each time.
+pub(super) type Again<T> = Box<dyn Fn() -> Work<Option<T>> + Send + Sync>;
 
 /// Says what kind of closure it takes, which the compiler cannot tell from [`Work`] alone.
 pub(super) fn work<T, F>(operation: F) -> Work<T>
@@ -284,6 +287,8 @@ pub(super) trait Engine: Send + Sync {
     async fn write<T: Send + 'static>(&self, work: Work<T>) -> Found<T>;
     /// As [`Engine::write`], in the transaction of what is written next.
     async fn write_ahead(&self, work: Work<()>) -> Found<Pending>;
+    /// As [`Engine::write`], and again with each write that leaves something to lease, until it finds something.
+    async fn stand<T: Send + 'static>(&self, work: Again<T>) -> Found<Offer<T>>;
     /// What is remembered of the source beside its row.
     fn last_fetch(&self) -> &LastFetch;
     /// Sees one moment of the store; what it writes is lost.

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use super::operations as op;
 use super::rows::{Document, Engine, work};
 use super::{
-    Application, AppliedAt, AppliedPlatform, Asked, Fired, Lease, Pending, PinRequest, Renewal, Report,
-    RunFilter, SourceRow, Started, Store, StoreError, TenantHead,
+    Application, AppliedAt, AppliedPlatform, Asked, Fired, Lease, Offer, Pending, PinRequest, Renewal,
+    Report, RunFilter, SourceRow, Started, Store, StoreError, TenantHead,
 };
 use crate::authz::{Permit, action};
 use crate::domain::{
@@ -191,6 +191,20 @@ impl<E: Engine> Store for E {
     ) -> Result<Vec<Lease>, StoreError> {
         let (worker, regions) = (worker.to_owned(), regions.map(<[String]>::to_vec));
         self.write(work!(|rows| op::claim(rows, &worker, regions.as_deref(), slots, now))).await
+    }
+    async fn offer(
+        &self,
+        worker: &str,
+        regions: Option<&[String]>,
+        slots: u32,
+        now: Timestamp,
+    ) -> Result<Offer<Vec<Lease>>, StoreError> {
+        let (worker, regions) = (worker.to_owned(), regions.map(<[String]>::to_vec));
+        self.stand(Box::new(move || {
+            let (worker, regions) = (worker.clone(), regions.clone());
+            work!(|rows| op::offer(rows, &worker, regions.as_deref(), slots, now))
+        }))
+        .await
     }
     async fn abandon(&self, worker: &str, now: Timestamp) -> Result<u32, StoreError> {
         let worker = worker.to_owned();

@@ -63,6 +63,19 @@ pub(in crate::store) async fn claim(
     Ok(leases)
 }
 
+/// Claims by the store's own clock, never before `now`; `None` if there is nothing to lease.
+pub(in crate::store) async fn offer(
+    rows: &mut dyn Rows,
+    worker: &str,
+    regions: Option<&[String]>,
+    slots: u32,
+    now: Timestamp,
+) -> Found<Option<Vec<Lease>>> {
+    let now = rows.clock().max(now);
+    let leases = claim(rows, worker, regions, slots, now).await?;
+    Ok((!leases.is_empty()).then_some(leases))
+}
+
 /// What of a tenant may be leased now; `None` if nothing.
 async fn servable(
     rows: &mut dyn Rows,

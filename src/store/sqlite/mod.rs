@@ -26,12 +26,12 @@ use tokio::task::JoinHandle;
 use self::connection::{Connection, Query, Readers, Row, query};
 use self::rows::{Columns, SqliteRows};
 use self::shared::{Shared, lock};
-use self::writer::{Operation, QUEUE_MAX, Request, Writer, gone};
+use self::writer::{Offered, Operation, QUEUE_MAX, Request, Writer, gone};
 use super::directory::{self, Directory};
 use super::ledger::LedgerFile;
 use super::pending::{LastFetch, Turn};
-use super::rows::{Document, Engine, Found, Outlook, Rows as _, Work, work};
-use super::{Pending, SourceRow, Store as _, StoreError, TenantHead};
+use super::rows::{Again, Document, Engine, Found, Outlook, Rows as _, Work, work};
+use super::{Offer, Pending, SourceRow, Store as _, StoreError, TenantHead};
 use crate::domain::{ActualState, Clock, TenantId, Timestamp};
 use crate::record::{Ledger, LedgerEntry};
 
@@ -276,6 +276,12 @@ impl Engine for SqliteStore {
         let (operation, answer) = Operation::new(work, Some(turn.clone()));
         self.ask(operation).await?;
         Ok(Pending::of(answer, turn))
+    }
+    async fn stand<T: Send + 'static>(&self, work: Again<T>) -> Found<Offer<T>> {
+        let turn = Turn::of(&self.shared.waited_for);
+        let (offer, answer) = Offered::new(work, turn.clone());
+        self.ask(offer).await?;
+        Ok(Offer::of(answer, turn))
     }
     fn last_fetch(&self) -> &LastFetch {
         &self.shared.last_fetch

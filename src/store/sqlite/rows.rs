@@ -31,6 +31,8 @@ pub(super) struct Doings {
     pub(super) notes: Vec<LedgerEntry>,
     /// Jobs that were queued and that nobody has taken.
     pub(super) queued: BTreeSet<(RunKey, Place)>,
+    /// Jobs that somebody took, or that are gone.
+    pub(super) taken: BTreeSet<(RunKey, Place)>,
     /// Tenants whose head has changed.
     pub(super) touched: BTreeSet<TenantId>,
     /// What was written of what stands once for the whole store.
@@ -56,6 +58,11 @@ impl<'c> SqliteRows<'c> {
     }
     fn all(&mut self, query: Query) -> Found<Vec<Row>> {
         self.connection.all(query)
+    }
+    /// Nobody else needs to be told of that job.
+    fn took(&mut self, job: (RunKey, Place)) {
+        self.doings.queued.remove(&job);
+        self.doings.taken.insert(job);
     }
     /// Runs a statement that writes; gives the number of rows that it changed.
     fn write(&mut self, query: Query) -> Found<u64> {
@@ -428,9 +435,12 @@ impl Rows for SqliteRows<'_> {
         let held = job.held.as_ref();
         let place = (job.run.clone(), job.place.clone());
         match held {
-            None => self.doings.queued.insert(place),
-            Some(_) => self.doings.queued.remove(&place),
-        };
+            None => {
+                self.doings.taken.remove(&place);
+                self.doings.queued.insert(place);
+            }
+            Some(_) => self.took(place),
+        }
         let query = of_place(sql::PUT_JOB, &job.run, &job.place)
             .bind(job.workflow.as_str().to_owned())
             .bind(job.attempt)
@@ -449,7 +459,7 @@ impl Rows for SqliteRows<'_> {
         self.all(query(sql::HELD_BY).bind(worker.to_owned()))?.iter().map(job_of).collect()
     }
     async fn remove_job(&mut self, run: &RunKey, place: &Place) -> Found<()> {
-        self.doings.queued.remove(&(run.clone(), place.clone()));
+        self.took((run.clone(), place.clone()));
         self.write(of_place(sql::REMOVE_JOB, run, place)).map(|_| ())
     }
     async fn jobs(&mut self, run: &RunKey) -> Found<Vec<Job>> {

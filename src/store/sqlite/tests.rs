@@ -347,6 +347,70 @@ async fn whoever_works_here_is_told_of_each_commit_that_left_work() {
 }
 
 #[tokio::test]
+async fn an_offer_of_slots_is_taken_by_the_commit_that_makes_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let queued = store.queued();
+    let w = workflow("w", &["first"]);
+    apply(&store, "acme", 1, state(std::slice::from_ref(&w))).await;
+    let permit = right::<Start>("carol", &actual(&store, "acme").await, START);
+    let start = async |number| {
+        let run = pins(&tenant_id("acme"), &w, number, START);
+        store.start(&permit, run, entry("run.started", START)).await.unwrap();
+    };
+    let mut offer = store.offer("embedded", None, 2, START).await.unwrap();
+    let mut second = store.offer("embedded", None, 2, START).await.unwrap();
+    assert!(soon(offer.found()).await.is_none(), "there is nothing yet");
+    start(1).await;
+    assert!(!told(&queued), "nobody needs to look: what was left is leased already");
+    let leases = soon(offer.found()).await.unwrap().unwrap();
+    assert_eq!(leases.len(), 1);
+    assert!(soon(second.found()).await.is_none(), "the first took it, the second stands on");
+    assert!(offer.withdrawn().await.unwrap().is_none(), "it gives what it found once");
+    start(2).await;
+    let leases = second.withdrawn().await.unwrap().unwrap();
+    assert_eq!(leases.len(), 1, "what was found before it was withdrawn is not lost");
+    // One that is withdrawn, or given up, takes nothing.
+    assert!(store.offer("embedded", None, 2, START).await.unwrap().withdrawn().await.unwrap().is_none());
+    drop(store.offer("embedded", None, 2, START).await.unwrap());
+    start(3).await;
+    assert!(told(&queued));
+    let mut offer = store.offer("embedded", None, 2, START).await.unwrap();
+    assert_eq!(soon(offer.found()).await.unwrap().unwrap().len(), 1, "what waits already is found at once");
+    let last = store.offer("embedded", None, 2, START).await.unwrap();
+    store.close().await;
+    assert!(last.withdrawn().await.is_ok_and(|leases| leases.is_none()), "a closed store owes nothing");
+}
+
+#[tokio::test]
+async fn an_offer_that_came_with_its_run_sees_it_and_no_refused_run_touches_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(directory.path()).await);
+    apply(&store, "acme", 1, state(&[workflow("w", &["main"])])).await;
+    let actual = actual(&store, "acme").await;
+    let mut leased = 0;
+    for number in 0..50_u64 {
+        let permit = right::<Start>("carol", &actual, START);
+        let known = number % 2 == 0;
+        let w = workflow(if known { "w" } else { "none" }, &["main"]);
+        let run = pins(&tenant_id("acme"), &w, number, START);
+        let (offer, started) = tokio::join!(
+            store.offer("embedded", None, 1, START),
+            store.start(&permit, run, entry("run.started", START))
+        );
+        assert_eq!(started.is_ok(), known);
+        leased += offer.unwrap().withdrawn().await.unwrap().map_or(0, |leases| leases.len());
+    }
+    assert_eq!(leased, 25, "each run was leased by the offer beside it");
+    store.close().await;
+}
+
+/// What is ready within a moment in which the writer has long done its work.
+async fn soon<T>(wait: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(Duration::from_millis(100), wait).await.ok()
+}
+
+#[tokio::test]
 async fn a_pass_over_unchanged_tenants_reads_no_row_twice() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;

@@ -1,6 +1,8 @@
 //! The one writer: operations that wait are committed together, and answered only when they are durable.
 //!
-//! An operation that nobody waits for yet goes into the transaction of the next one that somebody does.
+//! An operation that nobody waits for yet goes into the transaction of the next one that somebody does. One that
+//! stands runs at once and again at the end of each transaction that leaves something to lease, until it finds
+//! something: a run and the lease of its first step cost one commit.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,17 +19,21 @@ use crate::store::directory::Directory;
 use crate::store::failpoint::hit;
 use crate::store::ledger::LedgerFile;
 use crate::store::pending::Turn;
-use crate::store::rows::{Found, Work};
+use crate::store::rows::{Again, Found, Work};
 
 /// Operations that wait for the writer; more wait for room.
 pub(super) const QUEUE_MAX: usize = 1_024;
 /// Operations that are committed together.
 const BATCH_MAX: usize = 128;
 
-/// An operation in the queue: run at most once, then answered once.
+/// An operation in the queue: run, then answered once.
 pub(super) trait Request: Send {
     /// Whether nobody waits for it yet.
     fn may_wait(&self) -> bool;
+    /// Whether it has found nothing and waits for more to come.
+    fn stands(&self) -> bool {
+        false
+    }
     /// Runs the operation and keeps its result; gives whether it may stay.
     fn run<'r>(
         &'r mut self,
@@ -74,11 +80,7 @@ impl<T: Send + 'static> Request for Operation<T> {
         Box::pin(async move {
             let Some(work) = self.work.take() else { return Verdict::Undo };
             let result = work(rows).await;
-            let verdict = match &result {
-                Ok(_) => Verdict::Keep,
-                Err(StoreError::Unavailable { message, .. }) => Verdict::Fail(message.clone()),
-                Err(_) => Verdict::Undo,
-            };
+            let verdict = verdict_of(&result);
             self.result = Some(result);
             verdict
         })
@@ -93,6 +95,63 @@ impl<T: Send + 'static> Request for Operation<T> {
         };
         // Whoever asked may have gone: what was committed stays committed.
         let _ = self.reply.send(result);
+    }
+}
+
+/// An operation that stands until it finds something or is withdrawn.
+pub(super) struct Offered<T> {
+    work: Again<T>,
+    found: Option<Found<Option<T>>>,
+    reply: oneshot::Sender<Found<Option<T>>>,
+    /// Called when it is withdrawn.
+    turn: Turn,
+}
+
+impl<T> Offered<T> {
+    pub(super) fn new(work: Again<T>, turn: Turn) -> (Self, oneshot::Receiver<Found<Option<T>>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { work, found: None, reply, turn }, answer)
+    }
+}
+
+impl<T: Send + 'static> Request for Offered<T> {
+    /// It looks at once for what is there already.
+    fn may_wait(&self) -> bool {
+        false
+    }
+    fn stands(&self) -> bool {
+        !self.turn.is_called() && matches!(self.found, None | Some(Ok(None)))
+    }
+    fn run<'r>(
+        &'r mut self,
+        rows: &'r mut SqliteRows<'_>,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'r>> {
+        Box::pin(async move {
+            // Nobody would know of what it took.
+            if self.reply.is_closed() {
+                return Verdict::Undo;
+            }
+            let found = (self.work)()(rows).await;
+            let verdict = verdict_of(&found);
+            self.found = Some(found);
+            verdict
+        })
+    }
+    fn answer(self: Box<Self>, undone: Option<StoreError>) {
+        let found = match (undone, self.found) {
+            (_, Some(Err(error))) => Err(error),
+            (Some(error), _) => Err(error),
+            (None, found) => found.unwrap_or(Ok(None)),
+        };
+        let _ = self.reply.send(found);
+    }
+}
+
+fn verdict_of<T>(result: &Found<T>) -> Verdict {
+    match result {
+        Ok(_) => Verdict::Keep,
+        Err(StoreError::Unavailable { message, .. }) => Verdict::Fail(message.clone()),
+        Err(_) => Verdict::Undo,
     }
 }
 
@@ -115,7 +174,18 @@ impl Writer {
     /// Serves the queue until every sender has gone, then closes the database.
     pub(super) async fn serve(mut self, mut queue: mpsc::Receiver<Box<dyn Request>>) {
         let mut batch: Vec<Box<dyn Request>> = Vec::with_capacity(BATCH_MAX);
-        while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let mut standing: Vec<Box<dyn Request>> = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                more = queue.recv_many(&mut batch, BATCH_MAX) => if more == 0 { break },
+                () = self.shared.waited_for.notified(), if !standing.is_empty() => {}
+            }
+            let withdrawn = standing.extract_if(.., |request| !request.stands());
+            withdrawn.for_each(|request| request.answer(None));
+            if batch.is_empty() {
+                continue;
+            }
             while batch.len() < BATCH_MAX && batch.iter().all(|request| request.may_wait()) {
                 tokio::select! {
                     biased;
@@ -123,11 +193,16 @@ impl Writer {
                     () = self.shared.waited_for.notified() => {}
                 }
             }
+            // What stands sees what came with it.
+            batch.sort_by_key(|request| request.stands());
             let undone = match &self.halted {
                 Some(reason) => Err(reason.clone()),
-                None => self.commit(&mut batch).await,
+                None => self.commit(&mut batch, &mut standing).await,
             };
-            for request in batch.drain(..) {
+            let all = batch.drain(..).chain(standing.drain(..));
+            let (waiting, done): (Vec<_>, Vec<_>) = all.partition(|one| undone.is_ok() && one.stands());
+            standing = waiting;
+            for request in done {
                 let error = undone
                     .as_ref()
                     .err()
@@ -140,15 +215,20 @@ impl Writer {
                 self.halt(after_commit(&error));
             }
         }
+        standing.into_iter().for_each(|request| request.answer(None));
         // An error here leaves the write-ahead log, which the next opening reads.
         let _ = self.connection.close();
     }
 
     /// Runs a batch as one transaction. `Err` says, to all of it, why nothing of it was kept, or that nobody
     /// knows whether it was.
-    async fn commit(&mut self, batch: &mut [Box<dyn Request>]) -> Result<(), String> {
+    async fn commit(
+        &mut self,
+        batch: &mut [Box<dyn Request>],
+        standing: &mut [Box<dyn Request>],
+    ) -> Result<(), String> {
         self.statement("BEGIN IMMEDIATE")?;
-        let doings = match self.run(batch).await {
+        let doings = match self.run(batch, standing).await {
             Ok(doings) => doings,
             Err(message) => {
                 self.roll_back();
@@ -180,11 +260,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs each operation; in a batch of several, behind a savepoint of its own.
-    async fn run(&mut self, batch: &mut [Box<dyn Request>]) -> Result<Doings, String> {
-        let alone = batch.len() == 1;
+    /// Runs each operation, then those that stand where something is left for them; in a batch of several, behind a
+    /// savepoint of its own.
+    async fn run(
+        &mut self,
+        batch: &mut [Box<dyn Request>],
+        standing: &mut [Box<dyn Request>],
+    ) -> Result<Doings, String> {
+        let single = batch.len() == 1;
         let mut all = Doings { recorded: self.shared.recorded(), ..Doings::default() };
-        for request in batch {
+        let asked = batch.iter_mut().map(|request| (request, false));
+        for (request, stands) in asked.chain(standing.iter_mut().map(|request| (request, true))) {
+            if stands && all.queued.is_empty() {
+                break;
+            }
+            let alone = single && !stands;
             if !alone {
                 self.statement("SAVEPOINT operation")?;
             }
@@ -203,6 +293,7 @@ impl Writer {
                     all.wrote |= doings.wrote;
                     all.notes.extend(doings.notes);
                     all.touched.extend(doings.touched);
+                    all.queued.retain(|job| !doings.taken.contains(job));
                     all.queued.extend(doings.queued);
                     all.documents.extend(doings.documents);
                     all.recorded = doings.recorded;
