@@ -1,4 +1,5 @@
-//! Any bytes are read as every store, or refused; what is read can be printed, and reads back to the same text.
+//! Any bytes are read as every store, or refused; what is read can be printed, and reads back to the same values, where
+//! no comment moves to the same text.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -21,6 +22,11 @@ fuzz_target!(|input: (u8, &[u8])| {
         return;
     }
     let again = sops::plain(&first, format).expect("what was printed is read");
+    let values = |documents| sops::print(documents, Format::Json).ok().map(|text| text.to_vec());
+    assert_eq!(values(&documents), values(&again));
     let second = sops::print(&again, format).expect("what was read is printed");
-    assert_eq!(*first, *second);
+    // A comment at the head of a nested list goes up by one dash each time, as it does in sops.
+    if !first.contains(&b'#') {
+        assert_eq!(*first, *second);
+    }
 });

@@ -426,3 +426,27 @@ proptest! {
         prop_assert_eq!(&back, &texts, "{}", printed.as_str());
     }
 }
+
+/// What sops prints of the same files: a comment goes up by one dash. The last was found by fuzzing.
+#[test]
+fn comments_at_the_head_of_nested_lists_stand_where_sops_puts_them() {
+    for (written, printed) in [
+        ("x:\n    - # c1\n      - a\n", "x:\n    # c1\n    - - a\n"),
+        (
+            "x:\n    -\n      # c1\n      # c2\n      - a\n      - b\n    - c\n",
+            "x:\n    # c1\n    # c2\n    - - a\n      - b\n    - c\n",
+        ),
+        (
+            "x:\n    -\n      -\n        # c1\n        - a\n      - b\n    - c\n",
+            "x:\n    - # c1\n      - - a\n      - b\n    - c\n",
+        ),
+        ("?x:\n- - \r:z: #\r #b\n- z", "?x:\n    - #\n      #b\n      - null\n:z:\n    - z\n"),
+    ] {
+        let documents = plain(written.as_bytes(), Format::Yaml).unwrap();
+        let text = print(&documents, Format::Yaml).unwrap();
+        assert_eq!(String::from_utf8_lossy(&text), printed);
+        let again = plain(&text, Format::Yaml).unwrap();
+        let values = |documents: &[Value]| print(documents, Format::Json).unwrap().to_vec();
+        assert_eq!(values(&again), values(&documents));
+    }
+}

@@ -22,7 +22,7 @@ pub fn write(documents: &[Value], out: &mut String) {
                 map(entries, 0, None, out);
             }
             Value::Map(entries) => {
-                entries.iter().for_each(|(_, value)| comment(value, 0, out));
+                entries.iter().for_each(|(_, value)| comment(value, 0, &mut None, out));
                 out.push_str("{}\n");
             }
             Value::Null | Value::Leaf(_) | Value::List(_) | Value::Comment(_) => {}
@@ -30,10 +30,13 @@ pub fn write(documents: &[Value], out: &mut String) {
     }
 }
 
-fn comment(value: &Value, indent: usize, out: &mut String) {
+/// `open` says that the first line was begun already; it is used up.
+fn comment(value: &Value, indent: usize, open: &mut Option<()>, out: &mut String) {
     if let Value::Comment(text) = value {
         for line in text.split('\n') {
-            pad(indent, out);
+            if open.take().is_none() {
+                pad(indent, out);
+            }
             out.push('#');
             out.push_str(line);
             out.push('\n');
@@ -50,7 +53,7 @@ fn deeper(indent: usize, in_list: bool) -> usize {
 fn map(entries: &[(String, Value)], indent: usize, mut open: Option<()>, out: &mut String) {
     for (key, value) in entries {
         if value.is_comment() {
-            comment(value, indent, out);
+            comment(value, indent, &mut open, out);
             continue;
         }
         if open.take().is_none() {
@@ -84,31 +87,19 @@ fn below(value: &Value, indent: usize, in_list: bool, out: &mut String) {
         }
         Value::List(items) if items.iter().all(Value::is_comment) => {
             out.push_str(" []\n");
-            items.iter().for_each(|item| comment(item, deeper(indent, in_list), out));
+            items.iter().for_each(|item| comment(item, deeper(indent, in_list), &mut None, out));
         }
         Value::Map(entries) if entries.iter().all(|(_, value)| value.is_comment()) => {
             out.push_str(" {}\n");
-            entries.iter().for_each(|(_, value)| comment(value, deeper(indent, in_list), out));
+            entries.iter().for_each(|(_, value)| comment(value, deeper(indent, in_list), &mut None, out));
         }
         Value::Map(entries) => {
-            let open = if in_list {
-                out.push(' ');
-                Some(())
-            } else {
-                out.push('\n');
-                None
-            };
-            map(entries, deeper(indent, in_list), open, out);
+            out.push('\n');
+            map(entries, deeper(indent, in_list), None, out);
         }
         Value::List(items) => {
-            let open = if in_list {
-                out.push(' ');
-                Some(())
-            } else {
-                out.push('\n');
-                None
-            };
-            list(items, deeper(indent, in_list), open, out);
+            out.push('\n');
+            list(items, deeper(indent, in_list), None, out);
         }
     }
 }
@@ -116,29 +107,32 @@ fn below(value: &Value, indent: usize, in_list: bool, out: &mut String) {
 fn list(items: &[Value], indent: usize, mut open: Option<()>, out: &mut String) {
     for item in items {
         if item.is_comment() {
-            comment(item, indent, out);
+            comment(item, indent, &mut open, out);
             continue;
         }
-        // Comments at the head of what the dash begins stand above the dash.
-        let rest = match item {
-            Value::Map(entries) => {
-                let count = entries.iter().take_while(|(_, value)| value.is_comment()).count();
-                let head = if count < entries.len() { count } else { 0 };
-                entries.iter().take(head).for_each(|(_, value)| comment(value, indent, out));
-                Some(&entries[head..])
-            }
-            Value::Null | Value::Leaf(_) | Value::List(_) | Value::Comment(_) => None,
-        };
+        // Comments at the head of a mapping that the dash begins stand above the dash.
+        let mut begun = None;
+        if let Value::Map(entries) = item
+            && let Some(count) = entries.iter().position(|(_, value)| !value.is_comment())
+        {
+            let (head, rest) = entries.split_at(count);
+            head.iter().for_each(|(_, value)| comment(value, indent, &mut open, out));
+            begun = Some(rest);
+        }
         if open.take().is_none() {
             pad(indent, out);
         }
         out.push('-');
-        match rest {
-            Some(entries) if entries.iter().any(|(_, value)| !value.is_comment()) => {
+        match (begun, item) {
+            (Some(entries), _) => {
                 out.push(' ');
                 map(entries, indent + 2, Some(()), out);
             }
-            Some(_) | None => below(item, indent, true, out),
+            (None, Value::List(items)) if !items.iter().all(Value::is_comment) => {
+                out.push(' ');
+                list(items, indent + 2, Some(()), out);
+            }
+            (None, _) => below(item, indent, true, out),
         }
     }
 }
