@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use git2::{ErrorCode, ObjectType, Repository, RepositoryInitMode, RepositoryInitOptions, Signature, Time};
 
+use super::blobs::Blobs;
 use super::nearby::{self, Nearby, Objects};
 use super::objects::{self, object_id, oid, unreadable};
 use super::plain;
@@ -30,6 +31,7 @@ pub struct GitSource {
     repository: Arc<Mutex<Repository>>,
     /// What was listed last. A commit never changes what it has.
     listings: Arc<Mutex<VecDeque<Arc<Listing>>>>,
+    blobs: Mutex<Blobs>,
 }
 
 impl GitSource {
@@ -62,6 +64,7 @@ impl GitSource {
             mirror: mirror.to_owned(),
             repository: Arc::new(Mutex::new(repository)),
             listings: Arc::default(),
+            blobs: Mutex::default(),
         })
     }
 
@@ -154,7 +157,14 @@ fn head_of(repository: &Repository, branch: &str) -> Result<Option<Revision>, So
 impl Contents for GitSource {
     async fn blob(&self, id: &ObjectId) -> Result<Arc<[u8]>, SourceError> {
         let id = id.clone();
-        self.reading(move |repository| objects::blob(repository, &id)).await
+        let blobs = || self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = blobs().get(&id) {
+            return Ok(known);
+        }
+        let wanted = id.clone();
+        let content = self.reading(move |repository| objects::blob(repository, &wanted)).await?;
+        blobs().keep(&id, &content);
+        Ok(content)
     }
 }
 

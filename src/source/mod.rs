@@ -6,6 +6,7 @@
 //! absent: what the files mean (desired), whether a new head may be followed (reconcile), the forge.
 
 mod authors;
+mod blobs;
 mod changes;
 mod git;
 mod history;

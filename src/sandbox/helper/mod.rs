@@ -23,6 +23,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -37,6 +38,9 @@ use self::spare::Spare;
 use self::undertaker::Undertaker;
 use super::wire::{self, Attempt, Down, News, Order, Report};
 use crate::domain::{LimitsKind, Tier};
+
+/// The time that an attempt takes to rise and to start its script.
+const RISING: Duration = Duration::from_micros(1_500);
 
 /// What a helper has found out about the machine and uses for every attempt.
 struct Host {
@@ -120,7 +124,7 @@ fn serve() -> io::Result<()> {
         children: HashMap::new(),
         dying: Vec::new(),
         spare: None,
-        wants_spare: false,
+        spare_due: None,
         undertaker,
         starts: 0,
     };
@@ -137,7 +141,9 @@ struct Helper {
     /// The sandbox of the next attempt. Made after the first start, so that a helper without work makes none and
     /// a sweep comes first.
     spare: Option<(Pid, Spare)>,
-    wants_spare: bool,
+    /// When the next one is made: not while the attempt that took the last one rises, which would wait for a
+    /// processor behind it.
+    spare_due: Option<Instant>,
     /// Lets go of the mounts of dead attempts, which takes the kernel longer than a step may wait.
     undertaker: Option<Undertaker>,
     /// Counts first processes, which names their control groups.
@@ -151,15 +157,12 @@ impl Helper {
                 [PollFd::new(deaths, PollFlags::IN), PollFd::from_borrowed_fd(daemon, PollFlags::IN)];
             // Wakes by itself only to try again what the kernel would not remove.
             let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-            let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            let wait = match (self.wants_spare, self.dying.is_empty()) {
-                (true, _) => Some(&at_once),
-                (false, false) => Some(&pause),
-                (false, true) => None,
-            };
+            let due = self.spare_due.map(|due| {
+                let left = due.saturating_duration_since(Instant::now());
+                rustix::event::Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() }
+            });
+            let wait = due.as_ref().or((!self.dying.is_empty()).then_some(&pause));
             match poll(&mut watched, wait) {
-                // With nothing else to do, the next attempt's sandbox is prepared.
-                Ok(0) if self.wants_spare => self.prepare_spare(),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -171,6 +174,8 @@ impl Helper {
                     None => return Ok(()),
                     Some((order, beside)) => self.obey(order, beside, daemon)?,
                 }
+            } else if self.spare_due.is_some_and(|due| due <= Instant::now()) {
+                self.prepare_spare();
             }
         }
     }
@@ -178,7 +183,7 @@ impl Helper {
     /// Makes the sandbox of the next attempt. One that cannot be made is tried again when it is needed, where its
     /// failure has somebody to be told to.
     fn prepare_spare(&mut self) {
-        self.wants_spare = false;
+        self.spare_due = None;
         self.starts += 1;
         self.spare = spare::make(&self.host, self.starts).ok();
     }
@@ -192,7 +197,7 @@ impl Helper {
                 };
                 let ready = self.spare.take();
                 self.starts += 1;
-                self.wants_spare = self.host.tier == Tier::Sandbox;
+                self.spare_due = (self.host.tier == Tier::Sandbox).then(|| Instant::now() + RISING);
                 let streams = [parcel, stdout, stderr];
                 match spare::start(&self.host, ready, self.starts, &attempt, streams, control.as_fd()) {
                     Ok((pid, first)) => {
@@ -248,7 +253,7 @@ impl Helper {
     fn report(&mut self, dead: sys::Reaped) {
         if let Some((_, spare)) = self.spare.take_if(|(pid, _)| *pid == dead.pid) {
             self.dying.extend(spare.group);
-            self.wants_spare = true;
+            self.spare_due = Some(Instant::now());
         }
         let Some(child) = self.children.remove(&dead.pid) else { return };
         let mut down =
@@ -263,6 +268,8 @@ impl Helper {
             down.problem = Some(format!("its directory cannot be removed: {error}"));
         }
         drop(wire::send(child.control.as_fd(), &News::Down(down), &[]));
+        // Whoever waited for this one may ask for the next.
+        self.spare_due = self.spare_due.map(|_| Instant::now());
         // Whatever else is to be taken down is nobody's to wait for.
         if let (Some(undertaker), Some(mounts)) = (&self.undertaker, &child.first.mounts) {
             undertaker.take(mounts);
@@ -310,7 +317,7 @@ impl Helper {
         if let Some((pid, spare)) = self.spare.take() {
             spare.discard(&self.host, pid);
         }
-        let patience = std::time::Duration::from_millis(2);
+        let patience = Duration::from_millis(2);
         for _ in 0..2500 {
             if !self.bury() && self.dying.is_empty() {
                 break;

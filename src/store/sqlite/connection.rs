@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{Value, ValueRef};
 use tokio::sync::Semaphore;
 
@@ -49,6 +50,8 @@ impl Connection {
         let opened = rusqlite::Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         opened.busy_timeout(BUSY)?;
         opened.pragma_update(None, "foreign_keys", true)?;
+        // Otherwise a statement whose plan looked at a bound value is prepared anew each time a value is bound.
+        opened.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         opened.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         Ok(Self(opened))
     }

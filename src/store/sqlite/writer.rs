@@ -199,7 +199,8 @@ impl Writer {
                 Some(reason) => Err(reason.clone()),
                 None => self.commit(&mut batch, &mut standing).await,
             };
-            let all = batch.drain(..).chain(standing.drain(..));
+            // Who stands longest is first in line.
+            let all = standing.drain(..).chain(batch.drain(..));
             let (waiting, done): (Vec<_>, Vec<_>) = all.partition(|one| undone.is_ok() && one.stands());
             standing = waiting;
             for request in done {
