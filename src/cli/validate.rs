@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use super::{Ending, fixing, now, page, since};
 use crate::desired::{self, report, rules};
 use crate::domain::{DesiredState, Diagnostic, Listing, Platform, Severity, TenantId, Tree};
+use crate::expression::STACK_BYTES;
 use crate::source::{LocalRepository, Snapshot};
 
 /// Trees that wait for a thread: each may hold a whole tenant.
@@ -272,10 +273,12 @@ pub(super) fn read_all(
     std::thread::scope(|scope| {
         let (give, take) = mpsc::sync_channel::<(&TenantId, Tree)>(WAITING_MAX);
         let take = Arc::new(Mutex::new(take));
+        // No expression needs a stack of its own then; memory is taken as it is touched.
+        let large = || std::thread::Builder::new().stack_size(STACK_BYTES + STACK_BYTES / 4);
         let workers: Vec<_> = (0..threads)
-            .map(|_| {
+            .filter_map(|_| {
                 let take = Arc::clone(&take);
-                scope.spawn(move || {
+                let worker = large().spawn_scoped(scope, move || {
                     let mut results: Vec<Judged> = Vec::new();
                     loop {
                         let next = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -284,12 +287,15 @@ pub(super) fn read_all(
                         found.extend(desired::check_clock(&tree, tenant, at));
                         results.push((tenant.clone(), state, found));
                     }
-                })
+                });
+                worker.ok()
             })
             .collect();
         // Once no worker takes any more, giving fails at once instead of waiting for ever.
         drop(take);
-        let mut failure = None;
+        let mut failure = workers
+            .is_empty()
+            .then(|| Ending::CouldNot("this machine starts no thread to check with".into()));
         for (index, tenant) in wanted.iter().enumerate() {
             match snapshot.tenant_tree(tenant) {
                 Ok(tree) => {

@@ -37,8 +37,9 @@ pub const NESTING_MAX: usize = 24;
 pub const PARTS_MAX: usize = 300;
 /// Bytes of the largest result, as JSON.
 pub const RESULT_BYTES_MAX: usize = 64 * 1024;
-/// Reserved, not used: the system commits pages when they are touched.
-const STACK_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of stack that reading an expression may take. Reserved, not used: the system commits pages when they are
+/// touched. A thread with this much left works on its own stack, any other one on a stack made for each expression.
+pub const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// One of the names that an expression may start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -419,9 +420,10 @@ fn check_bounds(text: &str) -> Result<(), ExpressionError> {
 
 /// Runs `work` on a large stack; a panic in it is an error of the expression.
 ///
-/// Another stack on the same thread: starting a thread took longer than most expressions, and a fleet has many.
+/// Where the thread has too little left, another stack on the same thread: starting a thread took longer than most
+/// expressions, and a fleet has many.
 fn on_large_stack<T>(work: impl FnOnce() -> Result<T, ExpressionError>) -> Result<T, ExpressionError> {
-    stacker::grow(STACK_BYTES, || catch_unwind(AssertUnwindSafe(work)))
+    stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || catch_unwind(AssertUnwindSafe(work)))
         .map_err(|_| ExpressionError::Crashed)?
 }
 
