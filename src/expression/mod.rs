@@ -223,6 +223,7 @@ impl ExpressionError {
 #[serde(try_from = "String", into = "String")]
 pub struct Expression {
     text: String,
+    syntax: Arc<Syntax>,
     references: References,
 }
 
@@ -233,11 +234,12 @@ impl Expression {
     /// Every bound, mistake of syntax, and name that no [`Scope`] could have.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         check_bounds(text)?;
-        let references = on_large_stack(|| {
+        let (syntax, references) = on_large_stack(|| {
             let (syntax, source) = read(text)?;
-            references::of(&syntax, &source)
+            let references = references::of(&syntax, &source)?;
+            Ok((Arc::new(syntax), references))
         })?;
-        Ok(Self { text: text.to_owned(), references })
+        Ok(Self { text: text.to_owned(), syntax, references })
     }
 
     /// As written.
@@ -258,8 +260,7 @@ impl Expression {
     /// A missing field, types that do not fit, or a bound; none of the messages holds a value.
     pub fn evaluate(&self, scope: &Scope) -> Result<serde_json::Value, ExpressionError> {
         let result = on_large_stack(|| {
-            let (syntax, _) = read(&self.text)?;
-            let syntax = fuel::charged(syntax);
+            let syntax = fuel::charged(Syntax::clone(&self.syntax));
             let mut context = Context::with_env(Arc::new(environment()));
             context.add_variable_as_val(fuel::VARIABLE, Box::new(fuel::Fuel::full()));
             for root in Root::ALL {

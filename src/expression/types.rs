@@ -8,7 +8,7 @@ use cel::parser::Expression as Syntax;
 use crate::domain::ValueType;
 
 use super::references::path_of;
-use super::{Expression, ExpressionError, Root, functions, on_large_stack, read};
+use super::{Expression, ExpressionError, Root, functions, on_large_stack};
 
 /// The kind of a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,10 +82,7 @@ impl Expression {
     /// # Errors
     /// `Types` where an operator or function cannot take what it is given, whatever the values are.
     pub fn kind(&self, kinds: &Kinds) -> Result<Kind, ExpressionError> {
-        on_large_stack(|| {
-            let (syntax, _) = read(self.text())?;
-            Inference { kinds, bound: Vec::new() }.of(&syntax)
-        })
+        on_large_stack(|| Inference { kinds, bound: Vec::new() }.of(&self.syntax))
     }
 }
 
