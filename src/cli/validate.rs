@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use super::{Ending, fixing, now, page, since};
 use crate::desired::{self, report, rules};
-use crate::domain::{DesiredState, Diagnostic, Listing, Platform, Severity, TenantId, Tree};
+use crate::domain::{Diagnostic, Listing, Platform, Severity, TenantId, Timestamp, Tree};
 use crate::expression::STACK_BYTES;
 use crate::source::{LocalRepository, Snapshot};
 
@@ -228,7 +228,7 @@ pub(super) fn check(snapshot: &Snapshot, only: &[TenantId]) -> Result<Checked, E
     }
     let shared = snapshot.platform_tree().map_err(Ending::could_not)?;
     let mut texts = BTreeMap::new();
-    remember(&shared, &mut texts);
+    remember_all(&shared, &mut texts);
     let (platform, mut found) = desired::read_platform(&shared);
     if only.is_empty() {
         found.extend(desired::check_listing(&listing));
@@ -240,23 +240,43 @@ pub(super) fn check(snapshot: &Snapshot, only: &[TenantId]) -> Result<Checked, E
         report::sort(&mut found);
         return Ok(Checked::of(false, found, Vec::new(), texts));
     };
-    let results = read_all(snapshot, &platform, &listing, &shared, &wanted, &mut texts)?;
-    let mut states = Vec::new();
-    for (_, state, findings) in results {
-        states.extend(state);
-        found.extend(findings);
-    }
-    states.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-    let fleet = desired::check_fleet(&states, &|path| texts.get(path).cloned());
-    found.extend(fleet);
+    let judged = read_all(snapshot, &platform, &listing, &shared, &wanted, &mut texts)?;
+    found.extend(desired::check_fleet(recipients(&judged), &|path| texts.get(path).cloned()));
+    found.extend(judged.into_values().flat_map(|one| one.found));
     report::sort(&mut found);
     // A mistake in `shared/` is told once, and again for each tenant that it breaks.
     found.dedup();
     Ok(Checked::of(true, found, wanted, texts))
 }
 
-/// One tenant as it was judged.
-pub(super) type Judged = (TenantId, Option<DesiredState>, Vec<Diagnostic>);
+/// What is kept of one tenant once it was judged: its state is dropped at once, a fleet's would fill the memory.
+pub(super) struct Judged {
+    /// The keys it names for itself; none where it has no state.
+    pub(super) recipients: Vec<String>,
+    /// Sorted.
+    pub(super) found: Vec<Diagnostic>,
+}
+
+/// Judges one tenant.
+pub(super) fn judge(
+    platform: &Platform,
+    listing: &Listing,
+    shared: &Tree,
+    tree: &Tree,
+    tenant: &TenantId,
+    at: Timestamp,
+) -> Judged {
+    let (state, mut found) = desired::read(platform, listing, shared, tree, tenant);
+    found.extend(desired::check_clock(tree, tenant, at));
+    Judged { recipients: state.map(|state| state.state.settings.recipients).unwrap_or_default(), found }
+}
+
+/// The keys that each tenant names, in the order of the tenants.
+pub(super) fn recipients(
+    judged: &BTreeMap<TenantId, Judged>,
+) -> impl Iterator<Item = (&TenantId, &[String])> {
+    judged.iter().map(|(tenant, one)| (tenant, one.recipients.as_slice()))
+}
 
 /// Reads tenants one after the other from the repository and judges them on all processors.
 pub(super) fn read_all(
@@ -266,7 +286,7 @@ pub(super) fn read_all(
     shared: &Tree,
     wanted: &[TenantId],
     texts: &mut BTreeMap<String, Arc<[u8]>>,
-) -> Result<Vec<Judged>, Ending> {
+) -> Result<BTreeMap<TenantId, Judged>, Ending> {
     let at = now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len().max(1));
     let progress = std::io::stderr().is_terminal() && wanted.len() > 50;
@@ -279,13 +299,13 @@ pub(super) fn read_all(
             .filter_map(|_| {
                 let take = Arc::clone(&take);
                 let worker = large().spawn_scoped(scope, move || {
-                    let mut results: Vec<Judged> = Vec::new();
+                    let (mut results, mut texts) = (Vec::new(), BTreeMap::new());
                     loop {
                         let next = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                        let Ok((tenant, tree)) = next else { return results };
-                        let (state, mut found) = desired::read(platform, listing, shared, &tree, tenant);
-                        found.extend(desired::check_clock(&tree, tenant, at));
-                        results.push((tenant.clone(), state, found));
+                        let Ok((tenant, tree)) = next else { return (results, texts) };
+                        let judged = judge(platform, listing, shared, &tree, tenant, at);
+                        remember(&tree, tenant, &judged.found, &mut texts);
+                        results.push((tenant.clone(), judged));
                     }
                 });
                 worker.ok()
@@ -299,7 +319,6 @@ pub(super) fn read_all(
         for (index, tenant) in wanted.iter().enumerate() {
             match snapshot.tenant_tree(tenant) {
                 Ok(tree) => {
-                    remember(&tree, texts);
                     if give.send((tenant, tree)).is_err() {
                         break;
                     }
@@ -314,10 +333,13 @@ pub(super) fn read_all(
             }
         }
         drop(give);
-        let mut results = Vec::new();
+        let mut results = BTreeMap::new();
         for worker in workers {
             match worker.join() {
-                Ok(judged) => results.extend(judged),
+                Ok((judged, shown)) => {
+                    results.extend(judged);
+                    texts.extend(shown);
+                }
                 Err(_) => {
                     failure = failure.take().or(Some(Ending::CouldNot("checking a tenant failed".into())))
                 }
@@ -330,14 +352,39 @@ pub(super) fn read_all(
     })
 }
 
-/// Keeps the texts that findings may point into.
-pub(super) fn remember(tree: &Tree, texts: &mut BTreeMap<String, Arc<[u8]>>) {
-    let shown = |path: &str| path.ends_with(".yaml") || path.ends_with(".toml");
-    for (path, entry) in tree.files.iter().filter(|(path, _)| shown(path)) {
+/// Keeps the texts of a tenant that its findings point into, and of `tenant.yaml`, which the findings of the whole
+/// fleet point into.
+pub(super) fn remember(
+    tree: &Tree,
+    tenant: &TenantId,
+    found: &[Diagnostic],
+    texts: &mut BTreeMap<String, Arc<[u8]>>,
+) {
+    let about = format!("tenants/{tenant}/tenant.yaml");
+    let places = found.iter().flat_map(|one| {
+        std::iter::once(one.at.path.as_str())
+            .chain(one.related.iter().map(|related| related.at.path.as_str()))
+    });
+    for path in places.chain([about.as_str()]).filter(|path| is_shown(path)) {
+        if let Some(content) = tree.files.get(path).and_then(|entry| entry.content.as_ref())
+            && !texts.contains_key(path)
+        {
+            texts.insert(path.to_owned(), Arc::clone(content));
+        }
+    }
+}
+
+/// Keeps every text of the platform's files that findings may point into.
+pub(super) fn remember_all(tree: &Tree, texts: &mut BTreeMap<String, Arc<[u8]>>) {
+    for (path, entry) in tree.files.iter().filter(|(path, _)| is_shown(path)) {
         if let Some(content) = &entry.content {
             texts.insert(path.clone(), Arc::clone(content));
         }
     }
+}
+
+fn is_shown(path: &str) -> bool {
+    path.ends_with(".yaml") || path.ends_with(".toml")
 }
 
 /// Findings as text with excerpts; empty where there are none.

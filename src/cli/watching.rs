@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-use super::validate::{self, Checked, FindingFormat, remember};
+use super::validate::{self, Checked, FindingFormat, Judged, judge, remember, remember_all};
 use super::{Ending, now};
 use crate::desired::{self, report};
-use crate::domain::{DesiredState, Diagnostic, Listing, Platform, Revision, TenantId, Tree};
+use crate::domain::{Diagnostic, Listing, Platform, Revision, TenantId, Tree};
 use crate::source::LocalRepository;
 
 /// Changes that come this close together are answered once: an editor writes a file in several steps.
@@ -126,7 +126,7 @@ struct State {
     shared: Option<Tree>,
     /// Of no tenant.
     common: Vec<Diagnostic>,
-    tenants: BTreeMap<TenantId, (Option<DesiredState>, Vec<Diagnostic>)>,
+    tenants: BTreeMap<TenantId, Judged>,
     texts: BTreeMap<String, Arc<[u8]>>,
 }
 
@@ -142,7 +142,7 @@ impl State {
         let shared = snapshot.platform_tree().map_err(Ending::could_not)?;
         let (platform, common) = desired::read_platform(&shared);
         *self = Self { revision: Some(listing.revision.clone()), common, ..Self::default() };
-        remember(&shared, &mut self.texts);
+        remember_all(&shared, &mut self.texts);
         if only.is_empty() {
             self.common.extend(desired::check_listing(&listing));
             self.common.extend(desired::check_shared(&shared));
@@ -150,8 +150,8 @@ impl State {
         let wanted = listing.tenants.keys().filter(|tenant| only.is_empty() || only.contains(tenant));
         let wanted: Vec<TenantId> = wanted.cloned().collect();
         if let Some(platform) = &platform {
-            let read = validate::read_all(&snapshot, platform, &listing, &shared, &wanted, &mut self.texts)?;
-            self.tenants.extend(read.into_iter().map(|(tenant, state, found)| (tenant, (state, found))));
+            self.tenants =
+                validate::read_all(&snapshot, platform, &listing, &shared, &wanted, &mut self.texts)?;
         }
         (self.platform, self.listing, self.shared) = (platform, Some(listing), Some(shared));
         Ok(())
@@ -178,10 +178,10 @@ impl State {
             if tree.files.is_empty() || !self.tenants.contains_key(tenant) {
                 return self.read_all(repository, only);
             }
-            let judged = judge(platform, listing, shared, &tree, tenant);
+            let judged = judge(platform, listing, shared, &tree, tenant, now());
             let prefix = format!("tenants/{tenant}/");
             self.texts.retain(|path, _| !path.starts_with(&prefix));
-            remember(&tree, &mut self.texts);
+            remember(&tree, tenant, &judged.found, &mut self.texts);
             self.tenants.insert(tenant.clone(), judged);
         }
         debug_assert_eq!(known, self.tenants.len(), "no tenant comes or goes here");
@@ -190,9 +190,9 @@ impl State {
 
     fn show(&self, format: FindingFormat, took: Duration) {
         let mut found: Vec<Diagnostic> = self.common.clone();
-        found.extend(self.tenants.values().flat_map(|(_, found)| found.iter().cloned()));
-        let states = self.tenants.values().filter_map(|(state, _)| state.as_ref());
-        found.extend(desired::check_fleet(states, &|path| self.texts.get(path).cloned()));
+        found.extend(self.tenants.values().flat_map(|judged| judged.found.iter().cloned()));
+        let recipients = validate::recipients(&self.tenants);
+        found.extend(desired::check_fleet(recipients, &|path| self.texts.get(path).cloned()));
         report::sort(&mut found);
         found.dedup();
         let tenants = self.tenants.keys().cloned().collect();
@@ -200,18 +200,6 @@ impl State {
         validate::show(format, &checked);
         anstream::eprintln!("in {} ms; watching, Ctrl-C ends it", took.as_millis());
     }
-}
-
-fn judge(
-    platform: &Platform,
-    listing: &Listing,
-    shared: &Tree,
-    tree: &Tree,
-    tenant: &TenantId,
-) -> (Option<DesiredState>, Vec<Diagnostic>) {
-    let mut judged = desired::read(platform, listing, shared, tree, tenant);
-    judged.1.extend(desired::check_clock(tree, tenant, now()));
-    judged
 }
 
 #[cfg(test)]

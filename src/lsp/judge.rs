@@ -78,7 +78,7 @@ struct Judge<'a> {
     platform: Option<Arc<Platform>>,
     /// Whether the platform can be read now: without it tenants keep what was found before.
     platform_valid: bool,
-    states: BTreeMap<TenantId, (Option<DesiredState>, BTreeSet<String>)>,
+    states: BTreeMap<TenantId, (Vec<String>, BTreeSet<String>)>,
     /// Directories of tenants with an open file, as they lie on the disk.
     plain: BTreeMap<TenantId, Tree>,
     trees: BTreeMap<TenantId, Arc<Tree>>,
@@ -418,7 +418,8 @@ impl<'a> Judge<'a> {
             Some(state) => state.keys.shared.keys().cloned().collect(),
             None => desired::shared_used(tree, tenant),
         };
-        self.states.insert(tenant.clone(), (state, uses));
+        let recipients = state.map(|state| state.state.settings.recipients).unwrap_or_default();
+        self.states.insert(tenant.clone(), (recipients, uses));
         let shown = self.shown(found, Some(tree));
         let touched = self.board.put(&Origin::Tenant(tenant.clone()), shown);
         touched.iter().for_each(|path| self.publish(path));
@@ -426,8 +427,8 @@ impl<'a> Judge<'a> {
 
     fn judge_fleet(&mut self) {
         let texts = |path: &str| self.bytes(path);
-        let states = self.states.values().filter_map(|(state, _)| state.as_ref());
-        let found = desired::check_fleet(states, &texts);
+        let recipients = self.states.iter().map(|(tenant, (recipients, _))| (tenant, recipients.as_slice()));
+        let found = desired::check_fleet(recipients, &texts);
         let shown = self.shown(found, None);
         let touched = self.board.put(&Origin::Fleet, shown);
         touched.iter().for_each(|path| self.publish(path));

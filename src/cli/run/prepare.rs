@@ -106,8 +106,8 @@ fn read(args: &RunArgs, snapshot: &Snapshot, listing: &Listing) -> Result<(Desir
     let shared = snapshot.platform_tree().map_err(Ending::could_not)?;
     let tree = snapshot.tenant_tree(tenant).map_err(Ending::could_not)?;
     let mut texts = BTreeMap::new();
-    validate::remember(&shared, &mut texts);
-    validate::remember(&tree, &mut texts);
+    validate::remember_all(&shared, &mut texts);
+    validate::remember_all(&tree, &mut texts);
     let (platform, mut found) = desired::read_platform(&shared);
     let mut desired = None;
     if let Some(platform) = &platform {

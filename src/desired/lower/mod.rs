@@ -139,23 +139,23 @@ pub fn check_listing(listing: &Listing) -> Vec<Diagnostic> {
 
 /// Finds what only several tenants together show: one recipient in two of them.
 ///
-/// `texts` gives the bytes of a file, for its places and for the comments that set a warning aside.
+/// `recipients` are the keys that each tenant names for itself. `texts` gives the bytes of a file, for its places and for the comments that set a warning aside.
 #[must_use]
 pub fn check_fleet<'a>(
-    states: impl IntoIterator<Item = &'a DesiredState>,
+    recipients: impl IntoIterator<Item = (&'a TenantId, &'a [String])>,
     texts: &dyn Fn(&str) -> Option<Arc<[u8]>>,
 ) -> Vec<Diagnostic> {
     let mut owners: BTreeMap<&str, &TenantId> = BTreeMap::new();
     let mut found = Vec::new();
-    for state in states {
-        for recipient in &state.state.settings.recipients {
+    for (tenant, named) in recipients {
+        for recipient in named {
             match owners.get(recipient.as_str()) {
-                Some(first) if **first != state.tenant => {
-                    found.extend(shared_recipient(first, &state.tenant, recipient, texts));
+                Some(first) if *first != tenant => {
+                    found.extend(shared_recipient(first, tenant, recipient, texts));
                 }
                 Some(_) => {}
                 None => {
-                    owners.insert(recipient, &state.tenant);
+                    owners.insert(recipient, tenant);
                 }
             }
         }

@@ -238,17 +238,20 @@ impl Repository {
         let (platform, mut found) = desired::read_platform(&shared);
         found.extend(desired::check_listing(&listing));
         found.extend(desired::check_shared(&shared));
-        let mut states: Vec<DesiredState> = Vec::new();
+        let mut recipients: Vec<(&TenantId, Vec<String>)> = Vec::new();
         for tenant in listing.tenants.keys().filter(|_| platform.is_some()) {
             let root = format!("tenants/{tenant}/");
             let tree = self.tree(|path| path.starts_with(&root));
             let (state, own) = desired::read(platform.as_ref().unwrap(), &listing, &shared, &tree, tenant);
-            states.extend(state);
+            recipients.extend(state.map(|state| (tenant, state.state.settings.recipients)));
             found.extend(own);
             found.extend(desired::check_clock(&tree, tenant, NOW.parse().unwrap()));
         }
         let texts = |path: &str| self.files.get(path).map(|(_, bytes)| Arc::from(bytes.as_slice()));
-        found.extend(desired::check_fleet(&states, &texts));
+        found.extend(desired::check_fleet(
+            recipients.iter().map(|(tenant, keys)| (*tenant, keys.as_slice())),
+            &texts,
+        ));
         report::sort(&mut found);
         found.dedup();
         found

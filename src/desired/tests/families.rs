@@ -4,7 +4,7 @@ use crate::desired::fixture::{
     check, check_platform, check_tree, check_workflow, read, tenant_tree, tree, valid,
 };
 use crate::desired::report;
-use crate::domain::{Mode, Severity};
+use crate::domain::{Mode, Severity, TenantId};
 
 const RUN: &str = "run: scripts/a.sh\n";
 
@@ -410,21 +410,15 @@ fn k_recipients_are_public_keys_of_their_own() {
         "",
     );
     let one = "age1wz553qwvhqpufqc4hw46ymd2n20hdk7kxvujyym9rpqr6t4pj5yschzdqe";
-    let mut acme = valid(&[("tenant.yaml", &tenant(one))]);
-    let globex = {
-        let mut state = acme.clone();
-        state.tenant = "globex".parse().unwrap();
-        state
+    let keys = valid(&[("tenant.yaml", &tenant(one))]).state.settings.recipients;
+    let [acme, globex] = ["acme", "globex"].map(|name| name.parse::<TenantId>().unwrap());
+    let rules = |of_acme: &[String]| {
+        let named = [(&acme, of_acme), (&globex, keys.as_slice())];
+        let found = crate::desired::check_fleet(named, &|_| None);
+        found.iter().map(|finding| finding.rule.id).collect::<Vec<_>>()
     };
-    assert_eq!(
-        crate::desired::check_fleet([&acme, &globex], &|_| None)
-            .iter()
-            .map(|finding| finding.rule.id)
-            .collect::<Vec<_>>(),
-        ["K312"]
-    );
-    acme.state.settings.recipients.clear();
-    assert_eq!(crate::desired::check_fleet([&acme, &globex], &|_| None), []);
+    assert_eq!(rules(&keys), ["K312"]);
+    assert_eq!(rules(&[]), [""; 0]);
 }
 
 #[test]
