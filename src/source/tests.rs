@@ -481,6 +481,127 @@ fn a_work_tree_keeps_what_git_would_change() {
     assert_eq!(tree.get("tenants/acme/run.sh").unwrap().mode, Mode::Executable);
 }
 
+/// What somebody does to a work tree.
+#[derive(Clone, Debug)]
+enum Edit {
+    Write(&'static str, u8),
+    Large(&'static str),
+    Executable(&'static str),
+    Link(&'static str),
+    Remove(&'static str),
+    Repository(&'static str),
+    Ignore(&'static str),
+}
+
+fn edits() -> impl proptest::strategy::Strategy<Value = Vec<Edit>> {
+    use proptest::prelude::*;
+    // Names around each other in the order of bytes, with and without the slash that follows a directory's.
+    let place = prop::sample::select(vec![
+        "tenantry.toml",
+        "shared/x/workflow.yaml",
+        "tenants/README.md",
+        "tenants/a/tenant.yaml",
+        "tenants/a/scripts/run.sh",
+        "tenants/a",
+        "tenants/a-b/tenant.yaml",
+        "tenants/a.b/x",
+        "tenants/a0/tenant.yaml",
+        "tenants/b/debug.log",
+        "tenants/b/.gitattributes",
+        "tenants/b/.gitignore",
+        "tenants/b/deep/er/file",
+        "tenants/c/tenant.yaml",
+    ]);
+    let edit = prop_oneof![
+        6 => (place.clone(), 0..3_u8).prop_map(|(path, text)| Edit::Write(path, text)),
+        1 => place.clone().prop_map(Edit::Large),
+        1 => place.clone().prop_map(Edit::Executable),
+        1 => place.clone().prop_map(Edit::Link),
+        3 => place.clone().prop_map(Edit::Remove),
+        1 => prop::sample::select(vec!["tenants/a/inner", "tenants/c", "tenants/z"]).prop_map(Edit::Repository),
+        1 => prop::sample::select(vec!["*.log", "a", "tenants/c/", "!debug.log"]).prop_map(Edit::Ignore),
+    ];
+    prop::collection::vec(edit, 0..14)
+}
+
+fn do_edits(fixture: &Fixture, edits: &[Edit]) {
+    let at = |path: &str| fixture.path().join(path);
+    let clear = |path: &str| {
+        let there = at(path);
+        if there.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            std::fs::remove_dir_all(there).unwrap();
+        } else {
+            let _ = std::fs::remove_file(there);
+        }
+    };
+    for edit in edits {
+        let (Edit::Write(path, _) | Edit::Large(path) | Edit::Executable(path) | Edit::Link(path)) = edit
+        else {
+            match edit {
+                Edit::Remove(path) => clear(path),
+                Edit::Repository(path) if at(path).is_dir() || !at(path).exists() => {
+                    // With a commit it is what Git takes for a submodule.
+                    let _ = std::fs::create_dir_all(at(path));
+                    let inner = git2::Repository::init(at(path));
+                    let Ok(inner) = inner else { continue };
+                    let tree = inner.treebuilder(None).unwrap().write().unwrap();
+                    let who = git2::Signature::new("a", "a@localhost", &git2::Time::new(0, 0)).unwrap();
+                    let tree = inner.find_tree(tree).unwrap();
+                    let _ = inner.commit(Some("HEAD"), &who, &who, "inner", &tree, &[]);
+                }
+                Edit::Ignore(line) => {
+                    let whole = std::fs::read_to_string(at(".gitignore")).unwrap_or_default();
+                    fixture.write(".gitignore", format!("{whole}{line}\n"));
+                }
+                _ => {}
+            }
+            continue;
+        };
+        // What stands in the way as a file goes, as a directory stays.
+        let parents = Path::new(path).ancestors().skip(1);
+        for parent in parents.filter(|parent| !parent.as_os_str().is_empty()) {
+            if at(&parent.to_string_lossy()).symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+                clear(&parent.to_string_lossy());
+            }
+        }
+        clear(path);
+        match edit {
+            Edit::Link(path) => {
+                std::fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+                symlink("elsewhere", at(path)).unwrap();
+            }
+            Edit::Large(path) => drop(fixture.write(path, vec![b'x'; (1 << 20) + 1])),
+            Edit::Write(path, text) => drop(fixture.write(path, format!("text {text}\r\n"))),
+            _ => drop(fixture.write(path, "#!/bin/sh\n").executable(path)),
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(96))]
+
+    /// Two threads stage what one does, whatever was committed and was done to the files since.
+    #[test]
+    fn two_threads_stage_what_one_does(committed in edits(), since in edits(), crlf in proptest::prelude::any::<bool>()) {
+        let fixture = Fixture::new();
+        do_edits(&fixture, &committed);
+        fixture.git(&["add", "--all"]);
+        fixture.git(&["commit", "--quiet", "--allow-empty", "-m", "begin"]);
+        do_edits(&fixture, &since);
+        if crlf {
+            fixture.git(&["config", "core.autocrlf", "input"]);
+        }
+        let stage = |from| {
+            let repository = staging::in_memory(&fixture.path().join(".git")).unwrap();
+            staging::stage_halved_from(from, &repository, "", fixture.path())
+        };
+        match (stage(2), stage(usize::MAX)) {
+            (Ok(two), Ok(one)) => proptest::prop_assert_eq!(two, one),
+            (two, one) => proptest::prop_assert_eq!(two.is_err(), one.is_err()),
+        }
+    }
+}
+
 #[test]
 fn a_repository_may_lie_below_another_one() {
     let fixture = Fixture::new();

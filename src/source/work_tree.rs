@@ -3,17 +3,17 @@
 #![expect(clippy::disallowed_methods, reason = "an adapter: reads the directory it is given")]
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use git2::{ErrorCode, Index, IndexAddOption, IndexEntry, IndexTime, ObjectType, Odb, Oid, Repository};
+use git2::{ErrorCode, Index, IndexEntry, IndexTime, ObjectType, Odb, Oid, Repository};
 
 use super::objects::{self, Root, object_id, oid, unreadable};
 use super::pinned;
+use super::staging;
 use super::{CommitInfo, Contents, SourceError, remote};
 use crate::domain::{CommitId, Entry, Listing, Mode, ObjectId, Revision, TenantId, Tree};
 
@@ -21,10 +21,8 @@ use crate::domain::{CommitId, Entry, Listing, Mode, ObjectId, Revision, TenantId
 pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Files and directories below the places that are read.
 const ENTRIES_MAX: usize = 500_000;
-/// Higher than the priorities of libgit2's own backends, so that new objects go to memory.
-const IN_MEMORY: i32 = 1000;
 /// What of a repository is read at all.
-const PLACES: [&str; 4] = ["tenantry.toml", "platform", "shared", "tenants"];
+pub(super) const PLACES: [&str; 4] = ["tenantry.toml", "platform", "shared", "tenants"];
 
 /// A directory with a tenantry repository in it, under Git or not.
 pub struct LocalRepository {
@@ -178,7 +176,8 @@ impl LocalRepository {
         let under_git = self.again()?;
         let (repository, tree) = match under_git {
             Some(repository) => {
-                let tree = self.staged(&repository, &mut large)?;
+                let (tree, listed) = staging::stage(&repository, &self.prefix, &self.directory)?;
+                large = listed;
                 (repository, tree)
             }
             None => as_it_lies(&self.directory, &mut large)?,
@@ -195,12 +194,7 @@ impl LocalRepository {
     fn again(&self) -> Result<Option<Repository>, SourceError> {
         let Some(repository) = &self.repository else { return Ok(None) };
         let what = || format!("repository `{}`", self.directory.display());
-        let again = Repository::open(repository.path()).map_err(unreadable(what()))?;
-        again
-            .odb()
-            .and_then(|odb| odb.add_new_mempack_backend(IN_MEMORY).map(|_| ()))
-            .map_err(unreadable(what()))?;
-        Ok(Some(again))
+        staging::in_memory(repository.path()).map(Some).map_err(unreadable(what()))
     }
 
     fn beneath(&self, repository: &Repository, whole: Root) -> Result<Option<Root>, SourceError> {
@@ -214,53 +208,6 @@ impl LocalRepository {
             Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
             Err(error) => Err(unreadable(what())(error)),
         }
-    }
-
-    /// Stages what `git add -A` would, in memory, and gives the tree it would commit.
-    fn staged(
-        &self,
-        repository: &Repository,
-        large: &mut BTreeMap<String, Entry>,
-    ) -> Result<Oid, SourceError> {
-        let what = || format!("the work tree `{}`", self.directory.display());
-        let top = repository.workdir().map(Path::to_owned);
-        let Some(top) = top else {
-            let source = git2::Error::from_str("it is bare: name a commit with --rev");
-            return Err(SourceError::Unreadable { what: what(), source });
-        };
-        let mut index = repository.index().map_err(unreadable(what()))?;
-        let mut skipped: Vec<PathBuf> = Vec::new();
-        let mut choose = |path: &Path, _: &[u8]| {
-            let found = top.join(path).symlink_metadata();
-            if found.is_ok_and(|found| found.is_file() && found.len() > FILE_BYTES_MAX) {
-                skipped.push(path.to_owned());
-                return 1;
-            }
-            0
-        };
-        let places = PLACES.map(|place| format!("{}{place}", self.prefix));
-        let literal = IndexAddOption::DEFAULT | IndexAddOption::DISABLE_PATHSPEC_MATCH;
-        index.add_all(places, literal, Some(&mut choose)).map_err(unreadable(what()))?;
-        for path in skipped {
-            // Its older, smaller content must not stand in for it.
-            index.remove_path(&path).map_err(unreadable(what()))?;
-            let inside = path.to_string_lossy();
-            let inside = inside.strip_prefix(&self.prefix).unwrap_or(&inside).to_owned();
-            large.insert(inside, large_entry(&top.join(&path))?);
-        }
-        // Conflicts elsewhere in the repository are not ours to mind and would keep a tree from being written.
-        let unmerged: Vec<_> = index
-            .conflicts()
-            .map_err(unreadable(what()))?
-            .flatten()
-            .flat_map(|conflict| [conflict.ancestor, conflict.our, conflict.their])
-            .flatten()
-            .map(|entry| PathBuf::from(OsStr::from_bytes(&entry.path)))
-            .collect();
-        for path in unmerged {
-            index.conflict_remove(&path).map_err(unreadable(what()))?;
-        }
-        index.write_tree_to(repository).map_err(unreadable(what()))
     }
 }
 
@@ -278,7 +225,7 @@ fn branch(repository: &Repository) -> String {
     name.filter(|name| *name != "HEAD").unwrap_or_default().to_owned()
 }
 
-fn large_entry(path: &Path) -> Result<Entry, SourceError> {
+pub(super) fn large_entry(path: &Path) -> Result<Entry, SourceError> {
     let refused = |source| SourceError::File { path: path.to_owned(), source };
     let found = path.metadata().map_err(refused)?;
     let id =
@@ -298,7 +245,7 @@ fn as_it_lies(
 ) -> Result<(Repository, Oid), SourceError> {
     let what = || format!("directory `{}`", directory.display());
     let odb = Odb::new().map_err(unreadable(what()))?;
-    odb.add_new_mempack_backend(IN_MEMORY).map_err(unreadable(what()))?;
+    odb.add_new_mempack_backend(staging::IN_MEMORY).map_err(unreadable(what()))?;
     let repository = Repository::from_odb(odb).map_err(unreadable(what()))?;
     let mut index = Index::new().map_err(unreadable(what()))?;
     let mut todo: Vec<PathBuf> = PLACES.iter().map(|place| directory.join(place)).collect();
