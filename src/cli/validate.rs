@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use super::{Ending, fixing, now, page, since};
 use crate::desired::{self, report, rules};
 use crate::domain::{Diagnostic, Listing, Platform, Severity, TenantId, Timestamp, Tree};
-use crate::expression::STACK_BYTES;
+use crate::expression::{Parsed, STACK_BYTES};
 use crate::source::{LocalRepository, Snapshot};
 
 /// Trees that wait for a thread: each may hold a whole tenant.
@@ -259,6 +259,7 @@ pub(super) struct Judged {
 
 /// Judges one tenant.
 pub(super) fn judge(
+    parsed: &mut Parsed,
     platform: &Platform,
     listing: &Listing,
     shared: &Tree,
@@ -266,7 +267,7 @@ pub(super) fn judge(
     tenant: &TenantId,
     at: Timestamp,
 ) -> Judged {
-    let (state, mut found) = desired::read(platform, listing, shared, tree, tenant);
+    let (state, mut found) = desired::read_with(parsed, platform, listing, shared, tree, tenant);
     found.extend(desired::check_clock(tree, tenant, at));
     Judged { recipients: state.map(|state| state.state.settings.recipients).unwrap_or_default(), found }
 }
@@ -300,10 +301,11 @@ pub(super) fn read_all(
                 let take = Arc::clone(&take);
                 let worker = large().spawn_scoped(scope, move || {
                     let (mut results, mut texts) = (Vec::new(), BTreeMap::new());
+                    let mut parsed = Parsed::default();
                     loop {
                         let next = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         let Ok((tenant, tree)) = next else { return (results, texts) };
-                        let judged = judge(platform, listing, shared, &tree, tenant, at);
+                        let judged = judge(&mut parsed, platform, listing, shared, &tree, tenant, at);
                         remember(&tree, tenant, &judged.found, &mut texts);
                         results.push((tenant.clone(), judged));
                     }

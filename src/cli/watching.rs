@@ -16,6 +16,7 @@ use super::validate::{self, Checked, FindingFormat, Judged, judge, remember, rem
 use super::{Ending, now};
 use crate::desired::{self, report};
 use crate::domain::{Diagnostic, Listing, Platform, Revision, TenantId, Tree};
+use crate::expression::Parsed;
 use crate::source::LocalRepository;
 
 /// Changes that come this close together are answered once: an editor writes a file in several steps.
@@ -178,7 +179,7 @@ impl State {
             if tree.files.is_empty() || !self.tenants.contains_key(tenant) {
                 return self.read_all(repository, only);
             }
-            let judged = judge(platform, listing, shared, &tree, tenant, now());
+            let judged = judge(&mut Parsed::default(), platform, listing, shared, &tree, tenant, now());
             let prefix = format!("tenants/{tenant}/");
             self.texts.retain(|path, _| !path.starts_with(&prefix));
             remember(&tree, tenant, &judged.found, &mut self.texts);

@@ -16,7 +16,7 @@ pub mod written;
 pub use lower::{
     Author, Requirements, Restrictions, Side, Signature, TenantChange, check_change, check_clock,
     check_fleet, check_listing, check_shared, check_signatures, platform_facts, read, read_platform,
-    read_restrictions, requirements, shared_used,
+    read_restrictions, read_with, requirements, shared_used,
 };
 pub use lower::{holds_secret, pins_used};
 

@@ -10,11 +10,13 @@
 
 mod fuel;
 mod functions;
+mod parsed;
 mod references;
 mod template;
 mod types;
 mod values;
 
+pub use parsed::Parsed;
 pub use references::{References, StepReference};
 pub use template::{Template, TemplateError, whole_input};
 pub use types::{Kind, Kinds};

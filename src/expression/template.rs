@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::values::kind;
-use super::{Expression, ExpressionError, Kind, Kinds, RESULT_BYTES_MAX, References, Scope};
+use super::{Expression, ExpressionError, Kind, Kinds, Parsed, RESULT_BYTES_MAX, References, Scope};
 
 /// Bytes of the longest template.
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
@@ -73,6 +73,14 @@ impl Template {
     /// # Errors
     /// The first expression that is not closed or not one.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        Self::parse_with(text, &mut Parsed::default())
+    }
+
+    /// The same with expressions that were read before.
+    ///
+    /// # Errors
+    /// As [`Template::parse`].
+    pub fn parse_with(text: &str, parsed: &mut Parsed) -> Result<Self, TemplateError> {
         if !Self::is_marked(text) {
             return Ok(Self { text: text.to_owned(), parts: vec![Part::Text(text.to_owned())] });
         }
@@ -91,7 +99,7 @@ impl Template {
             let written = &text[inside..inside + length];
             let trimmed = written.trim();
             let indent = written.len() - written.trim_start().len();
-            let expression = Expression::parse(trimmed).map_err(|cause| TemplateError::Expression {
+            let expression = parsed.expression(trimmed).map_err(|cause| TemplateError::Expression {
                 offset: inside + indent + cause.offset().unwrap_or(0),
                 cause,
             })?;

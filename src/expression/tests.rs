@@ -227,3 +227,21 @@ proptest! {
         prop_assert_eq!(Expression::parse("item").expect("parses").evaluate(&scope), Ok(value));
     }
 }
+
+#[test]
+fn what_was_read_before_is_the_same_as_what_is_read_again() {
+    let mut parsed = Parsed::default();
+    for text in ["inputs.day != 'never'", "steps.", "inputs.day != 'never'", "secrets.token", "steps."] {
+        let again = Expression::parse(text);
+        let before = parsed.expression(text);
+        assert_eq!(before, again, "{text}");
+        assert_eq!(
+            before.ok().map(|one| one.references().clone()),
+            again.ok().map(|one| one.references().clone())
+        );
+    }
+    // However many a fleet has: what is kept has an end, what is read has none.
+    for number in 0..1_000 {
+        assert!(parsed.expression(&format!("inputs.n == {number}")).is_ok());
+    }
+}

@@ -69,7 +69,7 @@ impl Sight<'_> {
 
     /// Checks a text that may hold `${{ }}`.
     pub(super) fn check_template(&self, text: &str, span: Span, found: &mut Found) {
-        match Template::parse(text) {
+        match Template::parse_with(text, &mut found.parsed) {
             Ok(template) => {
                 let before = found.list.len();
                 self.check_references(&template.references(), span, found);
@@ -113,7 +113,7 @@ impl Sight<'_> {
     ) -> String {
         let text = written.value.trim();
         let bare = text.strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}")).map_or(text, str::trim);
-        match Expression::parse(bare) {
+        match found.parsed.expression(bare) {
             Ok(expression) => {
                 let before = found.list.len();
                 self.check_references(expression.references(), written.span, found);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::content;
 use crate::desired::rules::{self, Rule};
 use crate::domain::{Diagnostic, Entry, Mode, SecretName, Severity, Span, TenantId};
+use crate::expression::Parsed;
 use crate::yaml::{self, Budget, Comment, Node, ProblemKind};
 
 /// Findings of one tenant, or of the platform, that are kept; a file made of mistakes says no more than these.
@@ -22,9 +23,16 @@ pub(super) struct Found {
     pub(super) routes: Vec<(SecretName, Span)>,
     /// Where the secrets of the index are written.
     pub(super) secrets: BTreeMap<SecretName, Span>,
+    /// Expressions that were read before, in this tenant or another.
+    pub(super) parsed: Parsed,
 }
 
 impl Found {
+    /// Nothing yet.
+    pub(super) fn with(parsed: Parsed) -> Self {
+        Self { parsed, ..Self::default() }
+    }
+
     pub(super) fn push(&mut self, finding: Diagnostic) {
         if is_about_secret(&finding) {
             self.unquotable.insert(finding.at.path.clone());

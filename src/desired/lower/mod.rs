@@ -33,6 +33,7 @@ use crate::domain::{
     CommitId, DesiredState, Diagnostic, Grant, GroupId, Listing, Platform, Principal, Severity, TenantId,
     TenantSettings, TenantState, Tree, UserId, WorkflowId,
 };
+use crate::expression::Parsed;
 use crate::sops::Recipient;
 use crate::yaml;
 use file::Found;
@@ -71,10 +72,24 @@ pub fn read(
     tree: &Tree,
     tenant: &TenantId,
 ) -> (Option<DesiredState>, Vec<Diagnostic>) {
+    read_with(&mut Parsed::default(), platform, listing, shared, tree, tenant)
+}
+
+/// [`read`] for one tenant of many: an expression that another one has, too, is read once.
+#[must_use]
+pub fn read_with(
+    parsed: &mut Parsed,
+    platform: &Platform,
+    listing: &Listing,
+    shared: &Tree,
+    tree: &Tree,
+    tenant: &TenantId,
+) -> (Option<DesiredState>, Vec<Diagnostic>) {
     let root = format!("tenants/{tenant}/");
     let tenancy = Tenancy { tenant, root, platform, tree, shared };
-    let mut found = Found::default();
+    let mut found = Found::with(std::mem::take(parsed));
     let state = tenancy.lower(&mut found);
+    *parsed = std::mem::take(&mut found.parsed);
     let findings = found.finish(Some(tenant));
     let valid = findings.iter().all(|finding| finding.severity < Severity::Error);
     let state = state.filter(|_| valid).map(|state| {
