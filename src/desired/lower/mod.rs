@@ -9,6 +9,7 @@ mod file;
 mod hosts;
 mod names;
 mod order;
+mod partial;
 mod place;
 mod platform;
 mod reach;
@@ -314,12 +315,21 @@ impl Tenancy<'_> {
         for (path, entry) in self.tree.below(&below) {
             let Some(name) = path[below.len()..].strip_suffix(".yaml") else { continue };
             let Ok(id) = name.parse::<WorkflowId>() else { continue };
-            let lowered = file::parse(path, entry, found)
-                .and_then(|root| decode(&root, path, Language::Yaml, &mut found.list))
-                .and_then(|written| {
-                    let around = workflow::Around { settings, secrets, grants };
-                    workflow::lower(self, &id, path, written, around, found)
-                });
+            let around = workflow::Around { settings, secrets, grants };
+            let lowered = file::parse(path, entry, found).and_then(|root| {
+                let before = found.list.len();
+                match decode(&root, path, Language::Yaml, &mut found.list) {
+                    Some(written) => workflow::lower(self, &id, path, written, around, found),
+                    None => {
+                        let mistakes = found.list[before..].to_vec();
+                        let look = |written, found: &mut Found| {
+                            drop(workflow::lower(self, &id, path, written, around, found));
+                        };
+                        partial::look(path, &root, &mistakes, look, found);
+                        None
+                    }
+                }
+            });
             match lowered {
                 Some(workflow) => {
                     workflows.insert(id, workflow);

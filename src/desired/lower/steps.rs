@@ -75,13 +75,11 @@ pub(super) fn lower(
             waits.steps().iter().filter_map(index).collect()
         })
         .collect();
-    let order = match order::run_order(&indexes) {
-        Ok(order) => order,
-        Err(circle) => {
-            report_circle(scene, &written, &circle, found);
-            return None;
-        }
-    };
+    // Steps in a circle are judged all the same, as if each of them came after all others.
+    let order = order::run_order(&indexes);
+    if let Err(circle) = &order {
+        report_circle(scene, &written, circle, found);
+    }
     let known: BTreeMap<StepId, KnownStep> = written
         .iter()
         .map(|(id, step)| {
@@ -96,12 +94,14 @@ pub(super) fn lower(
     let ids: Vec<StepId> = written.iter().map(|(id, _)| id.value.clone()).collect();
     check_mapping(scene, &written, on_failure.as_ref(), hooked, found);
     for (index, (((id, step), waits), _)) in written.into_iter().zip(waits).zip(&indexes).enumerate() {
-        let ended: BTreeSet<StepId> = order::before(&indexes, index)
-            .iter()
-            .zip(&ids)
-            .filter(|(ended, _)| **ended)
-            .map(|(_, id)| id.clone())
-            .collect();
+        let ended: BTreeSet<StepId> = match &order {
+            Ok(_) => {
+                let before = order::before(&indexes, index);
+                let before = before.iter().zip(&ids).filter(|(ended, _)| **ended);
+                before.map(|(_, id)| id.clone()).collect()
+            }
+            Err(_) => ids.iter().cloned().collect(),
+        };
         lowered.push(body.step(id.value, step, waits, &ended, found));
     }
     let on_failure = match on_failure {
@@ -127,8 +127,7 @@ pub(super) fn lower(
             Some(body.step(id, step, Waits::Nothing, &ended, found)?)
         }
     };
-    let mut lowered: Vec<Option<Step>> = lowered;
-    let steps: Option<Vec<Step>> = order.into_iter().map(|index| lowered[index].take()).collect();
+    let steps: Option<Vec<Step>> = order.ok()?.into_iter().map(|index| lowered[index].take()).collect();
     Some((steps?, on_failure))
 }
 
@@ -287,6 +286,8 @@ impl Body<'_> {
         let timeout = self.step_timeout(step.timeout, found);
         let network = step.network.map(|network| self.network(network, found)).unwrap_or_default();
         let retry = self.retry(step.retry, found);
+        let secrets = step.secrets.map(|list| self.secrets(list.value, found)).unwrap_or_default();
+        let resources = self.resources(step.resources, found);
         Some(Step {
             id,
             waits,
@@ -295,10 +296,10 @@ impl Body<'_> {
             args: step
                 .args
                 .map_or_else(Vec::new, |args| args.value.into_iter().map(|arg| arg.value).collect()),
-            secrets: step.secrets.map(|list| self.secrets(list.value, found)).unwrap_or_default(),
+            secrets,
             with,
             network,
-            resources: self.resources(step.resources, found),
+            resources,
             retry,
             timeout,
             outputs: step.outputs.map_or_else(BTreeMap::new, |outputs| {

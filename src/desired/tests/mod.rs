@@ -3,6 +3,7 @@
 mod examples;
 mod families;
 mod hostile;
+mod partial;
 mod secret_files;
 mod shared;
 

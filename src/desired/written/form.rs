@@ -56,7 +56,10 @@ impl<T: Written> Field for Option<Spanned<T>> {
     fn from(node: Option<&Node>, reader: &mut Reader<'_>) -> Option<Self> {
         match node {
             None => Some(None),
-            Some(node) => Spanned::decode(node, reader).map(Some),
+            Some(node) => match Spanned::decode(node, reader) {
+                None if !reader.partial => None,
+                read => Some(read),
+            },
         }
     }
     fn schema(definitions: &mut Definitions) -> Value {
@@ -226,7 +229,7 @@ impl<K: Written, V: Written> Written for Entries<K, V> {
             let value = Spanned::<V>::decode(value, reader);
             read.extend(key.zip(value));
         }
-        (reader.found.len() == before).then_some(Self(read))
+        (reader.partial || reader.found.len() == before).then_some(Self(read))
     }
     fn schema(definitions: &mut Definitions) -> Value {
         let mut schema = json!({ "type": "object", "additionalProperties": V::schema(definitions) });
@@ -255,6 +258,9 @@ impl<T: Written> Written for Vec<Spanned<T>> {
             return None;
         };
         let read: Vec<_> = items.iter().map(|item| Spanned::decode(item, reader)).collect();
+        if reader.partial {
+            return Some(read.into_iter().flatten().collect());
+        }
         read.into_iter().collect()
     }
     fn schema(definitions: &mut Definitions) -> Value {
@@ -329,9 +335,15 @@ pub fn decode<T: Written>(
     found: &mut Vec<Diagnostic>,
 ) -> Option<T> {
     let before = found.len();
-    let mut reader = Reader { path, language, found };
+    let mut reader = Reader { path, language, found, partial: false };
     let read = T::decode(root, &mut reader);
     read.filter(|_| found[before..].iter().all(|found| found.severity == crate::domain::Severity::Warning))
+}
+
+/// What can be read of a file that [`decode`] finds mistakes in: what has one is left out. Adds no findings.
+pub fn decode_partial<T: Written>(root: &Node, path: &str, language: super::Language) -> Option<T> {
+    let mut again = Vec::new();
+    T::decode(root, &mut Reader { path, language, found: &mut again, partial: true })
 }
 
 /// Declares a form: a struct, how it is decoded, and its JSON Schema, whose descriptions are the doc comments.

@@ -11,7 +11,7 @@ mod settings;
 mod tenant;
 mod workflow;
 
-pub use form::{Definitions, Entries, OneOrMore, Written, decode};
+pub use form::{Definitions, Entries, OneOrMore, Written, decode, decode_partial};
 pub use platform::*;
 pub use reader::{Language, Reader, listed, nearest};
 pub use scalar::{Anything, Count, Formula, Plain, Processors, Script};

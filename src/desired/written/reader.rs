@@ -31,6 +31,8 @@ pub struct Reader<'a> {
     pub language: Language,
     /// Everything found so far.
     pub found: &'a mut Vec<Diagnostic>,
+    /// Whether what could not be read is left out, where a form is a form without it.
+    pub partial: bool,
 }
 
 impl Reader<'_> {
