@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::api::{self, Health, ListenError};
 use crate::authz::{self, Facts, action};
-use crate::broker::Broker;
+use crate::broker::{Broker, sealed_payload};
 use crate::desired;
 use crate::domain::{
     Actor, ChangeControlMode, Clock, FreshIds, Length, Platform, Revision, TenantId, Tier, Timestamp,
@@ -246,6 +246,7 @@ impl App {
         let vault: Arc<dyn Vault> = Arc::new(FileVault::new(Custody::new(identities)));
         let executor = open_executor(&settings).await?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        store.seal_with(Arc::new(sealed_payload));
         store.abandon(EMBEDDED_WORKER, clock()).await?;
         let logs: Arc<dyn Logs> = Arc::new(LocalLogs::new(&settings.data));
         Ok(Self {
@@ -352,7 +353,10 @@ impl App {
                     tokio::time::sleep(next.since(now).to_std().max(Duration::from_millis(10))).await;
                 }
                 // What this look at the clock has just queued is run by the next turn.
-                _ if quiet && started.is_empty() => return Ok(()),
+                _ if quiet && started.is_empty() => {
+                    keeper.sweep().await;
+                    return Ok(());
+                }
                 _ => quiet = true,
             }
         }
@@ -452,6 +456,7 @@ impl App {
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.fresh),
             trust: Arc::clone(&self.trust),
+            broker: Some(self.broker.clone()),
             wake: Some(Arc::new(move || {
                 waker.wake();
                 workers.notify_one();
@@ -485,6 +490,7 @@ pub async fn look(data: &Path, audited: bool) -> Result<api::Ports, AppError> {
         clock,
         ids: Arc::new(fresh_id),
         trust: Arc::new(Trust::read(data)?),
+        broker: None,
         wake: None,
     })
 }

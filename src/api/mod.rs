@@ -10,6 +10,7 @@ mod caller;
 mod documents;
 mod hooks;
 mod listen;
+mod payload;
 mod problem;
 mod read;
 mod steer;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
+use crate::broker::Broker;
 use crate::domain::{Clock, FreshIds};
 use crate::login::Trust;
 use crate::store::{Logs, Store};
@@ -45,6 +47,8 @@ pub struct Ports {
     pub ids: FreshIds,
     /// What stands outside Git.
     pub trust: Arc<Trust>,
+    /// Opens what runs left; `None` where no worker is.
+    pub broker: Option<Broker>,
     /// Wakes the loop; `None` where none runs, which also refuses whatever would need one.
     pub wake: Option<Arc<dyn Fn() + Send + Sync>>,
 }

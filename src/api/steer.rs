@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::caller::Session;
+use super::payload::{Before, before};
 use super::{Problem, documents};
 use crate::authz::{PlatformAction, action};
 use crate::broker::sealed_as;
@@ -243,7 +244,8 @@ pub(super) async fn rerun(
     let body: RerunBody = read(&body)?;
     let run = run_of(&run)?;
     let store = &session.ports().store;
-    let before = store.pins(&permit, &run).await?;
+    let pinned = store.pins(&permit, &run).await?;
+    let Before { pins: before, state, payload } = before(&session, &permit, pinned, body.failed).await?;
     let key = request_key(&session, &headers)?;
     let trigger = Trigger { kind: TriggerKind::Rerun, key, time: session.now };
     let code = in_force(&session, &actual)?;
@@ -270,8 +272,7 @@ pub(super) async fn rerun(
     };
     let differs = documents::code(&before, &code);
     if body.dry_run {
-        let progress = store.progress(&permit, &run).await?;
-        let kept = match body.failed.then(|| RunState::resuming(&pins.workflow, &run, &progress)) {
+        let kept = match body.failed.then(|| RunState::resuming(&pins.workflow, &run, &state)) {
             None => None,
             Some(Ok(state)) => state.kept,
             Some(Err(nothing)) => return Err(Problem::conflict(nothing.to_string())),
@@ -287,7 +288,7 @@ pub(super) async fn rerun(
     };
     let mut entry = session.entry(Some(permit.tenant()), "run.started", format!("run:{run}"), how);
     entry.commit = Some(pins.commit.clone());
-    let (status, Json(document)) = started(store.start(&permit, pins, entry).await?)?;
+    let (status, Json(document)) = started(store.rerun(&permit, pins, payload, entry).await?)?;
     Ok((status, Json(with_code(document, differs))))
 }
 

@@ -116,6 +116,7 @@ impl House {
             clock,
             ids: Arc::clone(&ids),
             trust: Arc::new(Trust { local, ..Trust::default() }),
+            broker: None,
             wake: Some(wake),
         };
         let router = router(ports.clone());

@@ -188,6 +188,14 @@ impl Permit<action::Receive> {
     }
 }
 
+impl Permit<action::Start> {
+    /// The right to open what a run of this tenant left, to run it again, which ends with this one.
+    #[must_use]
+    pub fn read_payload(&self) -> Permit<action::ReadSecret> {
+        self.turned(self.expires)
+    }
+}
+
 impl Permit<action::Execute> {
     /// The fixed right of a worker over one attempt that the store leased to it, until the lease ends.
     #[must_use]

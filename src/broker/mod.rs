@@ -7,6 +7,7 @@
 
 mod door;
 mod hook;
+mod payload;
 mod reach;
 mod request;
 mod serve;
@@ -14,6 +15,7 @@ mod serve;
 mod tests;
 
 pub use door::{Broker, Delivered, Door, Given, Masks, NotGiven, Unmaskable, sealed_as};
+pub use payload::sealed_payload;
 pub use reach::{OutOfReach, Wanted, offered};
 pub use request::{Malformed, Request, Token, read};
 pub use serve::{Limits, Serving};

@@ -390,6 +390,9 @@ fn human_run(run: &Value) {
     for (path, blob) in run["scripts"].as_object().into_iter().flatten() {
         fact("script", &format!("{} {}", blob.as_str().unwrap_or_default(), shown(path)));
     }
+    if let Some(payload) = payload(&run["payload"], text(run, "tenant")) {
+        fact("payload", &payload);
+    }
     for secret in run["secrets_used"].as_array().into_iter().flatten() {
         fact("secret", secret.as_str().unwrap_or_default());
     }
@@ -403,6 +406,26 @@ fn human_run(run: &Value) {
         page::line(&format!("\napproval {}", text(step, "id")));
         shown_by(&step["approval"]).iter().for_each(|line| page::line(line));
     }
+}
+
+/// Where what a run was given and wrote is; `None` while that stands in its steps, and where there is none.
+fn payload(payload: &Value, tenant: &str) -> Option<String> {
+    let why = match payload["state"].as_str()? {
+        "sealed" => return Some(format!("sealed until {}", text(payload, "until"))),
+        "dropped" => payload["why"].as_str()?,
+        _ => return None,
+    };
+    let why = match why {
+        "no_recipient" => {
+            format!(
+                "the tenant has nobody to encrypt it to; `tenantry secrets init {tenant}` changes that for later runs"
+            )
+        }
+        "not_encrypted" => "it could not be encrypted to the recipients that `tenant.yaml` names".to_owned(),
+        "expired" => "its retention is over".to_owned(),
+        other => other.to_owned(),
+    };
+    Some(format!("dropped: {why}"))
 }
 
 /// What an approval asks, shows and was answered, a line each.

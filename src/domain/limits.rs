@@ -106,6 +106,9 @@ pub struct Ceilings {
     pub elevation_max: Option<Length>,
 }
 
+/// How long payloads are kept once their run is over, where a tenant does not say.
+pub const PAYLOADS_KEPT: Length = Length::from_secs(7 * 24 * 3600);
+
 /// How long things are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Retention {

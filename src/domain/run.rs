@@ -215,6 +215,36 @@ impl fmt::Display for Phase {
     }
 }
 
+/// Where the payload of a run, what it was given and wrote, is once it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum PayloadState {
+    /// It was given and wrote nothing.
+    Nothing,
+    /// Encrypted to the tenant's recipients, until then.
+    Sealed {
+        /// When it is dropped.
+        until: Timestamp,
+    },
+    /// Kept nowhere.
+    Dropped {
+        /// Why.
+        why: PayloadDropped,
+    },
+}
+
+/// Why a payload is kept nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadDropped {
+    /// The tenant had nobody to encrypt it to when the run ended.
+    NoRecipient,
+    /// It could not be encrypted to the tenant's recipients.
+    NotEncrypted,
+    /// Its time is over.
+    Expired,
+}
+
 /// Everything a run pins when it is made, so that it can be repeated and explained. Never changed later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunPins {

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{Enqueued, enqueue_due};
 use crate::authz::Permit;
-use crate::domain::{Clock, FreshIds, PinNote, TenantId, Timestamp};
+use crate::domain::{Clock, FreshIds, Length, PinNote, TenantId, Timestamp};
 use crate::store::{Started, Store, StoreError, TenantHead};
 
 /// The longest sleep: what others do meanwhile may bring an earlier time.
@@ -17,6 +17,12 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 const WAKE_AT_ONCE: u32 = 100;
 /// Transactions of that kind in one pass, so that schedules get their turn.
 const WAKE_ROUNDS: u32 = 20;
+/// Runs that are swept in one transaction.
+const SWEEP_AT_ONCE: u32 = 50;
+/// Transactions of that kind in one sweep: a database of before is gone through over several.
+const SWEEP_ROUNDS: u32 = 40;
+/// How often payloads are looked at, and what rows were before is overwritten.
+const SWEEP_EVERY: Length = Length::from_secs(5 * 60);
 
 /// What one pass did.
 #[derive(Debug, Default)]
@@ -34,6 +40,8 @@ pub struct Keeper {
     clock: Clock,
     /// What was known of each tenant when its schedules were last looked at, and when they are due next.
     known: BTreeMap<TenantId, (Seen, Option<Timestamp>)>,
+    /// When payloads were last looked at.
+    swept_at: Option<Timestamp>,
 }
 
 /// A tenant whose schedules are the same as long as this is.
@@ -48,7 +56,7 @@ impl Keeper {
     /// Takes the store, a source of run ids and the time.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, fresh: FreshIds, clock: Clock) -> Self {
-        Self { store, fresh, clock, known: BTreeMap::new() }
+        Self { store, fresh, clock, known: BTreeMap::new(), swept_at: None }
     }
 
     /// Does what is due: retries, lost leases and timeouts first, then the schedules of tenants whose time has come or
@@ -92,6 +100,7 @@ impl Keeper {
     /// something was applied.
     pub async fn keep(&mut self, workers: &Notify, changed: &Notify, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow_and_update() {
+            self.sweep().await;
             let next = match self.pass().await {
                 Ok(pass) => {
                     if !pass.started.is_empty() {
@@ -111,6 +120,42 @@ impl Keeper {
                 () = tokio::time::sleep(sleep.max(Duration::from_millis(10))) => {}
                 ended = stop.changed() => if ended.is_err() { break },
             }
+        }
+    }
+
+    /// Sees to what runs left, when its time has come: payloads that stood in clear from before, and those whose time
+    /// is over; then leaves nothing of what rows were. A failure is tried again by the next sweep.
+    pub async fn sweep(&mut self) {
+        let now = (self.clock)();
+        if self.swept_at.is_some_and(|at| now < at + SWEEP_EVERY) {
+            return;
+        }
+        self.swept_at = Some(now);
+        for _ in 0..SWEEP_ROUNDS {
+            match self.store.sweep(SWEEP_AT_ONCE, now).await {
+                Ok(swept) => {
+                    if swept.closed > 0 {
+                        tracing::info!(
+                            runs = swept.closed,
+                            "what ended runs left in clear was encrypted or dropped"
+                        );
+                    }
+                    if !swept.more {
+                        break;
+                    }
+                }
+                Err(cause) => {
+                    tracing::warn!(%cause, "payloads could not be looked at");
+                    return;
+                }
+            }
+        }
+        match self.store.overwrite().await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::debug!("the write-ahead log is being read, and is emptied by the next sweep")
+            }
+            Err(cause) => tracing::warn!(%cause, "the write-ahead log could not be emptied"),
         }
     }
 

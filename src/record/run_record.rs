@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::{
-    Actor, CommitId, Contact, FieldName, ObjectId, Outcome, Phase, RunId, StepId, TenantId, Timestamp,
-    Trigger, WorkflowId,
+    Actor, CommitId, Contact, FieldName, ObjectId, Outcome, PayloadState, Phase, RunId, StepId, TenantId,
+    Timestamp, Trigger, WorkflowId,
 };
 
 /// What the record keeps of one attempt. Facts that `why` needs, delivered and not declared; never a value.
@@ -73,6 +73,9 @@ pub struct RunRecord {
     pub inputs_digest: String,
     /// The run that this one repeats.
     pub rerun_of: Option<RunId>,
+    /// Where what it was given and wrote is, once it is over; `None` while that stands in its steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<PayloadState>,
 }
 
 /// One attempt of one step, or a step without any.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::payload::stored_key;
 use super::{ItemState, RunState, scope};
 use crate::domain::{FieldName, Outcome, RunId, StepId, Workflow};
 
@@ -32,6 +33,17 @@ pub enum NothingToKeep {
     /// All of it did.
     #[error("nothing of run `{0}` failed: without `--failed` all of it runs again")]
     Succeeded(String),
+    /// What its steps wrote is needed and no longer there.
+    #[error(
+        "run `{run}` cannot keep {steps}: what they wrote is no longer kept; leave out `--failed`, and all of it runs \
+         again under the same idempotency keys"
+    )]
+    Gone {
+        /// Which run.
+        run: String,
+        /// The steps that succeeded, each in backticks.
+        steps: String,
+    },
 }
 
 impl Kept {
@@ -42,7 +54,12 @@ impl Kept {
         items: &'i mut [ItemState],
     ) -> Vec<(&'i mut ItemState, Outputs)> {
         let mut known = self.steps.remove(step).unwrap_or_default();
-        items.iter_mut().filter_map(|item| known.remove(&item.key).map(|outputs| (item, outputs))).collect()
+        let kept = items.iter_mut().filter_map(|item| {
+            // As it stood while the run went on, or once it was over.
+            let found = known.remove(&item.key).or_else(|| known.remove(&stored_key(&item.key)));
+            found.map(|outputs| (item, outputs))
+        });
+        kept.collect()
     }
     pub(super) fn reason(&self) -> String {
         format!("kept from run `{}`", self.of)
@@ -56,7 +73,7 @@ impl RunState {
     /// what it has to write. `on_failure` is never kept.
     ///
     /// # Errors
-    /// [`NothingToKeep`] if the earlier run is under way or succeeded.
+    /// [`NothingToKeep`] if the earlier run is under way or succeeded, or if what its steps wrote is gone.
     pub fn resuming(workflow: &Workflow, of: &RunId, before: &Self) -> Result<Self, NothingToKeep> {
         match before.outcome {
             None => return Err(NothingToKeep::NotOver(of.short().to_owned())),
@@ -64,6 +81,15 @@ impl RunState {
                 return Err(NothingToKeep::Succeeded(of.short().to_owned()));
             }
             Some(_) => {}
+        }
+        let wrote = |step: &&StepId| {
+            let items = before.steps.get(*step).into_iter().flat_map(|known| &known.items);
+            items.into_iter().any(|item| item.outcome == Some(Outcome::Success) && item.outputs_taken)
+        };
+        let gone: Vec<_> = workflow.steps.iter().map(|step| &step.id).filter(wrote).collect();
+        if !gone.is_empty() {
+            let steps = gone.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ");
+            return Err(NothingToKeep::Gone { run: of.short().to_owned(), steps });
         }
         let mut steps = BTreeMap::new();
         for step in &workflow.steps {

@@ -40,6 +40,8 @@ impl RunState {
             resting: false,
             steps: workflow.steps.iter().map(|step| (step.id.clone(), StepState::waiting())).collect(),
             kept: None,
+            body_taken: false,
+            payload: None,
         }
     }
 

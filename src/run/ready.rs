@@ -153,6 +153,7 @@ impl ItemState {
             input,
             key,
             outputs: std::collections::BTreeMap::new(),
+            outputs_taken: false,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{Actor, FieldName, Outcome, Phase, StepId, Timestamp, UserId};
+use crate::domain::{Actor, FieldName, Outcome, PayloadState, Phase, StepId, Timestamp, UserId};
 
 /// Everything the machine knows of one run; stored with it, changed by [`super::advance`] only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,12 @@ pub struct RunState {
     /// What the run before did and this one need not do again; each entry goes when its step begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<super::Kept>,
+    /// Whether what its hook sent is no longer among what it pins; only once it is over.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub body_taken: bool,
+    /// Where its payload is, once it is over; `None` while it stands here in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<PayloadState>,
 }
 
 /// Who asked for the end of a run, and why.
@@ -159,6 +165,9 @@ pub struct ItemState {
     pub key: String,
     /// What it wrote, redacted, at most 64 KiB; only after success.
     pub outputs: BTreeMap<FieldName, Value>,
+    /// Whether it wrote something that stands here no more; only once the run is over.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outputs_taken: bool,
 }
 
 /// Something that happened to a run.

@@ -1,6 +1,7 @@
 //! What every engine must do, run on each: the meaning of the trait, one test a sentence.
 
 mod approvals;
+mod payloads;
 mod pins;
 
 use std::sync::Arc;
@@ -19,6 +20,11 @@ use crate::run::CancelRequest;
 use approvals::{
     a_run_that_waits_for_people_holds_no_slot, an_answer_is_recorded_once_and_counts_for_what_was_shown,
     nobody_answers_in_time,
+};
+use payloads::{
+    a_payload_goes_when_its_time_is_over, a_rerun_keeps_what_its_payload_brings_back,
+    a_run_that_ends_leaves_nothing_in_clear, what_ended_before_is_closed_by_a_sweep,
+    without_a_recipient_it_is_dropped,
 };
 use pins::{
     a_pin_lets_itself_go_once_and_makes_up_for_no_schedule, a_pin_takes_only_an_applied_commit,
@@ -95,6 +101,11 @@ conformance!(
     runs_are_listed_newest_first_and_found_by_their_end,
     time_never_goes_back,
     a_refused_operation_leaves_nothing_behind,
+    a_run_that_ends_leaves_nothing_in_clear,
+    without_a_recipient_it_is_dropped,
+    what_ended_before_is_closed_by_a_sweep,
+    a_payload_goes_when_its_time_is_over,
+    a_rerun_keeps_what_its_payload_brings_back,
 );
 
 type Tested = Arc<dyn Store>;

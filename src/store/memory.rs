@@ -2,7 +2,7 @@
 //! a daemon, where nothing is kept; never a daemon's.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use super::rows::{
     Again, AttemptRow, Chain, Document, Eligible, Engine, Found, Held, Job, Outlook, Place, Rows, RunKey,
     RunRow, Scope, Turn, Work,
 };
-use super::{Offer, Pending, RunFilter, StoreError, TenantHead};
+use super::{Offer, Pending, RunFilter, Sealer, StoreError, TenantHead};
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, Outcome, RunId, RunPins, TenantId,
     Timestamp, TriggerKind, WorkflowId,
@@ -25,6 +25,7 @@ use crate::record::LedgerEntry;
 pub struct MemoryStore {
     rows: tokio::sync::Mutex<MemoryRows>,
     last_fetch: LastFetch,
+    sealer: OnceLock<Sealer>,
     /// Set by tests: writing fails as on a full disk, reading goes on.
     #[cfg(test)]
     full: std::sync::atomic::AtomicBool,
@@ -52,6 +53,8 @@ type TriggerKey = (Scope, WorkflowId, TriggerKind, String);
 
 #[derive(Clone, Default)]
 struct MemoryRows {
+    sealer: Option<Sealer>,
+    payloads: BTreeMap<RunKey, (String, Timestamp)>,
     recorded: Timestamp,
     ledger: Vec<LedgerEntry>,
     tenants: BTreeMap<Scope, Arc<ActualState>>,
@@ -76,6 +79,7 @@ impl Engine for MemoryStore {
         }
         let mut rows = self.rows.lock().await;
         let mut next = rows.clone();
+        next.sealer = self.sealer.get().cloned();
         let result = work(&mut next).await?;
         *rows = next;
         Ok(result)
@@ -86,6 +90,9 @@ impl Engine for MemoryStore {
     /// Looks once: nothing here runs anything without asking again.
     async fn stand<T: Send + 'static>(&self, work: Again<T>) -> Found<Offer<T>> {
         self.write(work()).await.map(Offer::known)
+    }
+    fn sealer(&self) -> &OnceLock<Sealer> {
+        &self.sealer
     }
     fn last_fetch(&self) -> &LastFetch {
         &self.last_fetch
@@ -110,6 +117,9 @@ impl Engine for MemoryStore {
     ) -> Found<Option<Arc<T>>> {
         let found: Option<T> = op::document(&mut *self.rows.lock().await, document).await?;
         Ok(found.map(Arc::new))
+    }
+    async fn overwritten(&self) -> Found<bool> {
+        Ok(true)
     }
     async fn recorded(&self) -> Found<Timestamp> {
         Ok(self.rows.lock().await.recorded)
@@ -207,6 +217,49 @@ impl Rows for MemoryRows {
     }
     async fn pins(&mut self, key: &RunKey) -> Found<Arc<RunPins>> {
         self.runs.get(key).map(|(_, pins)| Arc::clone(pins)).ok_or(StoreError::NotFound)
+    }
+    async fn put_pins(&mut self, key: &RunKey, pins: &Arc<RunPins>) -> Found<()> {
+        let (_, known) = self.runs.get_mut(key).ok_or(StoreError::NotFound)?;
+        *known = Arc::clone(pins);
+        Ok(())
+    }
+    fn sealer(&self) -> Option<Sealer> {
+        self.sealer.clone()
+    }
+    async fn unclosed(&mut self, limit: u32) -> Found<Vec<RunKey>> {
+        let runs = self.runs.values().map(|(run, _)| run);
+        let unclosed = runs.filter(|run| run.is_over() && run.state.payload.is_none());
+        Ok(unclosed.map(|run| run.key.clone()).take(limit as usize).collect())
+    }
+    /// Nothing here is ever damaged.
+    async fn set_aside(&mut self, _: &RunKey) -> Found<()> {
+        Ok(())
+    }
+    async fn clear_outputs(&mut self, run: &RunKey) -> Found<()> {
+        let attempts = self.attempts.values_mut().filter(|attempt| attempt.run == *run);
+        attempts.for_each(|attempt| attempt.outputs = serde_json::Value::Null);
+        Ok(())
+    }
+    async fn put_payload(&mut self, run: &RunKey, text: &str, until: Timestamp) -> Found<()> {
+        self.payloads.insert(run.clone(), (text.to_owned(), until));
+        Ok(())
+    }
+    async fn payload(&mut self, run: &RunKey) -> Found<Option<String>> {
+        Ok(self.payloads.get(run).map(|(text, _)| text.clone()))
+    }
+    async fn remove_payload(&mut self, run: &RunKey) -> Found<()> {
+        self.payloads.remove(run);
+        Ok(())
+    }
+    async fn overdue_payloads(&mut self, now: Timestamp, limit: u32) -> Found<Vec<RunKey>> {
+        let mut due: Vec<_> = self
+            .payloads
+            .iter()
+            .filter(|(_, (_, until))| *until <= now)
+            .map(|(key, (_, at))| (*at, key.clone()))
+            .collect();
+        due.sort();
+        Ok(due.into_iter().map(|(_, key)| key).take(limit as usize).collect())
     }
     async fn live_runs(&mut self, scope: &Scope, workflow: Option<&WorkflowId>) -> Found<Vec<RunRow>> {
         let live = self.of_scope(scope).filter(|run| !run.is_over());

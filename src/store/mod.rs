@@ -354,6 +354,17 @@ pub trait Store: Send + Sync {
         pins: RunPins,
         audit: AuditEntry,
     ) -> Result<Started, StoreError>;
+    /// As [`Store::start`] for a run that repeats another: `payload` is the other's, where what it wrote is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if nothing of the other failed, or if what is to be kept is no longer there.
+    async fn rerun(
+        &self,
+        permit: &Permit<action::Start>,
+        pins: RunPins,
+        payload: Option<crate::run::Payload>,
+        audit: AuditEntry,
+    ) -> Result<Started, StoreError>;
     /// Starts the run of a hook that came in, once per delivery.
     async fn receive(
         &self,
@@ -461,6 +472,23 @@ pub trait Store: Send + Sync {
         entry: AuditEntry,
     ) -> Result<(), StoreError>;
 
+    // --- what runs leave ---
+
+    /// Has payloads of runs that end encrypted from now on; whoever says it first counts. Before that they stay in
+    /// clear, which is so in the store of a run without a daemon.
+    fn seal_with(&self, sealer: Sealer);
+    /// Closes runs that ended before the store encrypted what they leave, and drops what has had its time, at most
+    /// `limit` of each.
+    async fn sweep(&self, limit: u32, now: Timestamp) -> Result<Swept, StoreError>;
+    /// Leaves no row in any file as it was before; gives whether that could be done now. Waits for the disk.
+    async fn overwrite(&self) -> Result<bool, StoreError>;
+    /// The encrypted payload of a run; `None` where there is none, or none any more.
+    async fn payload(
+        &self,
+        permit: &Permit<action::Start>,
+        run: &RunId,
+    ) -> Result<Option<String>, StoreError>;
+
     // --- reading ---
 
     /// What a run pinned, for running it again.
@@ -515,6 +543,21 @@ pub trait Store: Send + Sync {
     async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
     /// Now, never earlier than the last recorded time.
     async fn now(&self, clock: Timestamp) -> Result<Timestamp, StoreError>;
+}
+
+/// Encrypts the payload of a run to the recipients of its tenant; `None` if it cannot. Called while a run is written, so
+/// it waits for nothing.
+pub type Sealer = Arc<dyn Fn(&[String], Vec<u8>, Timestamp) -> Option<String> + Send + Sync>;
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Runs whose payload stood in clear although they were over.
+    pub closed: u32,
+    /// Payloads whose time was over.
+    pub expired: u32,
+    /// Whether there may be more.
+    pub more: bool,
 }
 
 /// Whom a step asks.

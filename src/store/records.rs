@@ -98,6 +98,7 @@ pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<Attempt
         scripts: pins.workflow.files.iter().map(|(path, file)| (path.clone(), file.id.clone())).collect(),
         inputs_digest: pins.inputs_digest.clone(),
         rerun_of: pins.rerun_of.clone(),
+        payload: state.payload,
     }
 }
 

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::pending::LastFetch;
-use super::{Offer, Pending, RunFilter, StoreError, TenantHead};
+use super::{Offer, Pending, RunFilter, Sealer, StoreError, TenantHead};
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, Outcome, Phase, RunId, RunPins,
     StatusRow, StepId, TenantId, Timestamp, Trigger, TriggerKind, WorkflowId,
@@ -226,6 +226,21 @@ pub(super) trait Rows: Send {
     async fn run(&mut self, key: &RunKey) -> Found<Option<RunRow>>;
     async fn put_run(&mut self, run: &RunRow) -> Found<()>;
     async fn pins(&mut self, key: &RunKey) -> Found<Arc<RunPins>>;
+    /// Writes what a run pins once its payload was taken out of it.
+    async fn put_pins(&mut self, key: &RunKey, pins: &Arc<RunPins>) -> Found<()>;
+    /// Who encrypts payloads; `None` where they stay as they are.
+    fn sealer(&self) -> Option<Sealer>;
+    /// Runs that are over and whose payload stands in clear.
+    async fn unclosed(&mut self, limit: u32) -> Found<Vec<RunKey>>;
+    /// Counts a run that cannot be read among the closed ones, so that nobody comes to it again.
+    async fn set_aside(&mut self, key: &RunKey) -> Found<()>;
+    /// Takes what the attempts of a run wrote out of their rows.
+    async fn clear_outputs(&mut self, run: &RunKey) -> Found<()>;
+    async fn put_payload(&mut self, run: &RunKey, text: &str, until: Timestamp) -> Found<()>;
+    async fn payload(&mut self, run: &RunKey) -> Found<Option<String>>;
+    async fn remove_payload(&mut self, run: &RunKey) -> Found<()>;
+    /// Runs whose encrypted payload has had its time, the earliest first.
+    async fn overdue_payloads(&mut self, now: Timestamp, limit: u32) -> Found<Vec<RunKey>>;
     /// Runs that are not over, oldest first.
     async fn live_runs(&mut self, scope: &Scope, workflow: Option<&WorkflowId>) -> Found<Vec<RunRow>>;
     /// Runs that are not over and share a concurrency key, oldest first.
@@ -289,6 +304,8 @@ pub(super) trait Engine: Send + Sync {
     async fn write_ahead(&self, work: Work<()>) -> Found<Pending>;
     /// As [`Engine::write`], and again with each write that leaves something to lease, until it finds something.
     async fn stand<T: Send + 'static>(&self, work: Again<T>) -> Found<Offer<T>>;
+    /// Who encrypts payloads, once that was said.
+    fn sealer(&self) -> &OnceLock<Sealer>;
     /// What is remembered of the source beside its row.
     fn last_fetch(&self) -> &LastFetch;
     /// Sees one moment of the store; what it writes is lost.
@@ -299,6 +316,8 @@ pub(super) trait Engine: Send + Sync {
         &self,
         document: Document,
     ) -> Found<Option<Arc<T>>>;
+    /// Brings what the write-ahead log holds into the database and empties it; gives whether it is empty.
+    async fn overwritten(&self) -> Found<bool>;
     /// The latest time that was recorded.
     async fn recorded(&self) -> Found<Timestamp>;
 }

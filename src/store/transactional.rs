@@ -9,7 +9,7 @@ use super::operations as op;
 use super::rows::{Document, Engine, work};
 use super::{
     Application, AppliedAt, AppliedPlatform, Asked, Fired, Lease, Offer, Pending, PinRequest, Renewal,
-    Report, RunFilter, SourceRow, Started, Store, StoreError, TenantHead,
+    Report, RunFilter, Sealer, SourceRow, Started, Store, StoreError, Swept, TenantHead,
 };
 use crate::authz::{Permit, action};
 use crate::domain::{
@@ -17,7 +17,7 @@ use crate::domain::{
     SecretName, StatusRow, StepId, TenantId, Timestamp, VersionId, WorkflowId,
 };
 use crate::record::RunRecord;
-use crate::run::{CancelRequest, Decision, RunState};
+use crate::run::{CancelRequest, Decision, Payload, RunState};
 
 /// Writes an operation over the rows `$rows` as an engine takes it; what it names is moved into it.
 macro_rules! work {
@@ -152,6 +152,33 @@ impl<E: Engine> Store for E {
     ) -> Result<Started, StoreError> {
         let permit = permit.clone();
         self.write(work!(|rows| op::start(rows, &permit, pins, audit))).await
+    }
+    async fn rerun(
+        &self,
+        permit: &Permit<action::Start>,
+        pins: RunPins,
+        payload: Option<Payload>,
+        audit: AuditEntry,
+    ) -> Result<Started, StoreError> {
+        let permit = permit.clone();
+        self.write(work!(|rows| op::rerun(rows, &permit, pins, payload, audit))).await
+    }
+    fn seal_with(&self, sealer: Sealer) {
+        drop(self.sealer().set(sealer));
+    }
+    async fn sweep(&self, limit: u32, now: Timestamp) -> Result<Swept, StoreError> {
+        self.write(work!(|rows| op::sweep(rows, limit, now))).await
+    }
+    async fn overwrite(&self) -> Result<bool, StoreError> {
+        self.overwritten().await
+    }
+    async fn payload(
+        &self,
+        permit: &Permit<action::Start>,
+        run: &RunId,
+    ) -> Result<Option<String>, StoreError> {
+        let (permit, run) = (permit.clone(), run.clone());
+        self.read(work!(|rows| op::payload(rows, &permit, &run))).await
     }
     async fn receive(
         &self,

@@ -18,6 +18,7 @@ mod layering;
 mod local_run;
 mod lsp;
 mod pages;
+mod payloads;
 mod permits;
 mod plan;
 mod recorded;

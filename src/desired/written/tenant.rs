@@ -61,7 +61,7 @@ form! {
     }
     /// How long things are kept, with units.
     WrittenRetention {
-        /// Inputs and outputs.
+        /// What steps were given and wrote and what a hook sent, encrypted once the run is over; `7d` by default.
         payloads: Option<Spanned<Length>>,
         /// Logs.
         logs: Option<Spanned<Length>>,

@@ -2,6 +2,7 @@
 
 mod asking;
 mod leasing;
+mod payloads;
 mod reading;
 mod reconciling;
 mod running;
@@ -9,6 +10,7 @@ mod steering;
 
 pub(super) use asking::*;
 pub(super) use leasing::*;
+pub(super) use payloads::*;
 pub(super) use reading::*;
 pub(super) use reconciling::*;
 pub(super) use running::*;

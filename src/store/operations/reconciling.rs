@@ -65,7 +65,7 @@ pub(in crate::store) async fn apply(
     let mut queued = Vec::new();
     for pins in application.runs {
         let pins = as_applied(pins, &state);
-        if let Started::Queued(id) = begin(rows, pins, now).await? {
+        if let Started::Queued(id) = begin(rows, pins, None, now).await? {
             queued.push(id);
         }
     }

@@ -9,7 +9,7 @@ use crate::domain::{
     Actor, ActualState, AuditEntry, DaemonPart, OnLimit, Outcome, Overlap, Phase, RunId, RunPins, Timestamp,
     TriggerKind, WorkflowId,
 };
-use crate::run::{self, CancelRequest, ItemState, RunEvent, RunState};
+use crate::run::{self, CancelRequest, ItemState, Payload, RunEvent, RunState};
 use crate::store::rows::{AttemptRow, Document, Found, Held, Job, Place, Rows, RunKey, RunRow, Scope, Turn};
 use crate::store::{Fired, Report, Started, StoreError, tenant};
 
@@ -74,7 +74,7 @@ fn room(pins: &RunPins) -> usize {
 
 /// Moves one run and writes what follows: jobs, ended attempts, the next tick.
 async fn advance(rows: &mut dyn Rows, step: Move, now: Timestamp) -> Found<RunRow> {
-    let Move { mut run, event, worker, report } = step;
+    let Move { mut run, event, worker, mut report } = step;
     let pins = rows.pins(&run.key).await?;
     let (before, was_active) = (run.state.clone(), run.is_active());
     let (state, _) = run::advance(&pins, run.state, event, now);
@@ -87,16 +87,25 @@ async fn advance(rows: &mut dyn Rows, step: Move, now: Timestamp) -> Found<RunRo
         return Ok(run);
     }
     run.wake_at = wake_at;
+    // What is over stands in clear in no row that this transaction writes.
+    let written = run.state.clone();
+    let closed = super::payloads::close(rows, &mut run, &pins, now).await?;
+    if closed && let Some(report) = &mut report {
+        report.outputs.clear();
+    }
     rows.put_run(&run).await?;
     if run.is_active() && !was_active {
         rows.begin_jobs(&run.key).await?;
     }
-    let (old, new) = (items(&before), items(&run.state));
+    let (old, new) = (items(&before), items(&written));
     let mut queued = false;
     for place in old.keys().chain(new.keys().filter(|place| !old.contains_key(*place))) {
         let (old, new) = (old.get(place).copied(), new.get(place).copied());
         queued |= follow(rows, &run, place, (old, new), worker.as_deref(), now).await?;
         end_attempt(rows, &run, place, (old, new), report.as_ref(), now).await?;
+    }
+    if closed {
+        rows.clear_outputs(&run.key).await?;
     }
     let told = super::asking::asked_between(&run, &pins, &before, now);
     if !told.is_empty() {
@@ -240,14 +249,23 @@ pub(super) async fn served(rows: &mut dyn Rows) -> Found<u64> {
 }
 
 /// Makes one run: once per trigger key, and as its concurrency key has room.
-pub(super) async fn begin(rows: &mut dyn Rows, pins: RunPins, now: Timestamp) -> Found<Started> {
+pub(super) async fn begin(
+    rows: &mut dyn Rows,
+    pins: RunPins,
+    payload: Option<&Payload>,
+    now: Timestamp,
+) -> Found<Started> {
     let scope = Scope { tenant: pins.tenant.clone(), incarnation: pins.incarnation };
     let state = match &pins.keeps {
         None => RunState::new(&pins.workflow),
         Some(of) => {
             let before = rows.run(&RunKey { scope: scope.clone(), id: of.clone() }).await?;
             let before = before.ok_or(StoreError::NotFound)?;
-            RunState::resuming(&pins.workflow, of, &before.state)
+            let state = match payload {
+                Some(payload) => before.state.with_payload(of, payload),
+                None => before.state,
+            };
+            RunState::resuming(&pins.workflow, of, &state)
                 .map_err(|nothing| StoreError::Refused(nothing.to_string()))?
         }
     };
@@ -319,7 +337,17 @@ pub(in crate::store) async fn start(
     pins: RunPins,
     audit: AuditEntry,
 ) -> Found<Started> {
-    start_by(rows, permit, pins, audit).await
+    start_by(rows, permit, pins, None, audit).await
+}
+
+pub(in crate::store) async fn rerun(
+    rows: &mut dyn Rows,
+    permit: &Permit<action::Start>,
+    pins: RunPins,
+    payload: Option<Payload>,
+    audit: AuditEntry,
+) -> Found<Started> {
+    start_by(rows, permit, pins, payload.as_ref(), audit).await
 }
 
 pub(in crate::store) async fn receive(
@@ -332,13 +360,14 @@ pub(in crate::store) async fn receive(
     if pins.trigger.kind != TriggerKind::Webhook {
         return Err(StoreError::Denied("a hook starts a run of its own kind".to_owned()));
     }
-    start_by(rows, permit, pins, audit).await
+    start_by(rows, permit, pins, None, audit).await
 }
 
 async fn start_by<A: crate::authz::Action>(
     rows: &mut dyn Rows,
     permit: &Permit<A>,
     pins: RunPins,
+    payload: Option<&Payload>,
     audit: AuditEntry,
 ) -> Found<Started> {
     let now = rows.now(audit.at);
@@ -355,7 +384,7 @@ async fn start_by<A: crate::authz::Action>(
     {
         return Ok(Started::Skipped(format!("the tenant is suspended: {}", pause.reason)));
     }
-    let started = begin(rows, pins, now).await?;
+    let started = begin(rows, pins, payload, now).await?;
     if let Started::Queued(id) = &started {
         audit_in(rows, &scope, [AuditEntry { run: Some(id.clone()), ..audit }]).await?;
     }
@@ -442,7 +471,7 @@ async fn fire_one(
     if overlap != Overlap::Skip && pins.workflow.concurrency.is_none() && pins.concurrency_key.is_none() {
         pins.concurrency_key = Some(SCHEDULE_KEY.to_owned());
     }
-    begin(rows, pins, now).await
+    begin(rows, pins, None, now).await
 }
 
 /// The concurrency key of scheduled runs that wait for each other; no rendered key has a NUL in it.

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::shared::lock;
 use super::writer::gone;
 use super::{BUSY, STATEMENTS_MAX, unavailable};
+use crate::store::StoreError;
 use crate::store::rows::Found;
 
 /// Connections that read.
@@ -37,6 +38,8 @@ impl Connection {
         opened.0.pragma_update(None, "journal_mode", "WAL")?;
         opened.0.pragma_update(None, "synchronous", "FULL")?;
         opened.0.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        // What a row no longer holds is overwritten in its page, and not only forgotten.
+        opened.0.pragma_update(None, "secure_delete", true)?;
         Ok(opened)
     }
     /// Opens the database to read it.
@@ -100,6 +103,14 @@ impl Connection {
     #[cfg(test)]
     pub(super) fn let_rows_dangle(&self) {
         self.0.pragma_update(None, "foreign_keys", false).unwrap();
+    }
+    /// Takes over what the write-ahead log has and cuts it to nothing, as far as nobody reads from it; gives whether it
+    /// is empty. Until then it holds rows as they were.
+    pub(super) fn empty_log(&mut self) -> Found<bool> {
+        let row = self.one(query("PRAGMA wal_checkpoint(TRUNCATE)"))?;
+        let busy =
+            row.integer(0).map_err(|message| StoreError::Corrupt { what: "write-ahead log", message })?;
+        Ok(busy == 0)
     }
     /// Closes the database; the last one that closes takes over what the write-ahead log has.
     pub(super) fn close(self) -> Found<()> {
@@ -254,8 +265,8 @@ impl Readers {
 
     /// Waits for those that read, and closes them all.
     pub(super) async fn close(&self) {
-        // An error says that somebody closed them already.
-        let _ = self.places.acquire_many(READERS_MAX).await;
+        // An error says that somebody closed them already. Held until nobody can begin to read any more.
+        let _all = self.places.acquire_many(READERS_MAX).await;
         self.places.close();
         lock(&self.idle).clear();
     }

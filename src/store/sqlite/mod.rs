@@ -14,7 +14,7 @@ mod writer;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,7 +31,7 @@ use super::directory::{self, Directory};
 use super::ledger::LedgerFile;
 use super::pending::{LastFetch, Turn};
 use super::rows::{Again, Document, Engine, Found, Outlook, Rows as _, Work, work};
-use super::{Offer, Pending, SourceRow, Store as _, StoreError, TenantHead};
+use super::{Offer, Pending, Sealer, SourceRow, Store as _, StoreError, TenantHead};
 use crate::domain::{ActualState, Clock, TenantId, Timestamp};
 use crate::record::{Ledger, LedgerEntry};
 
@@ -168,12 +168,14 @@ impl SqliteStore {
         {
             tracing::warn!(%error, "when the source was last fetched could not be written down");
         }
+        // Before the writer, which closes once nobody can ask it: the last to close empties the write-ahead log, and
+        // whoever only reads may not.
+        self.readers.close().await;
         drop(self.queue.lock().await.take());
         if let Some(writer) = self.writer.lock().await.take() {
             // A writer that panicked has lost its connection already; there is nothing left to wait for.
             let _ = writer.await;
         }
-        self.readers.close().await;
     }
 
     /// Copies the database as it stands now into a new file, while everything goes on.
@@ -283,6 +285,9 @@ impl Engine for SqliteStore {
         self.ask(offer).await?;
         Ok(Offer::of(answer, turn))
     }
+    fn sealer(&self) -> &OnceLock<Sealer> {
+        &self.shared.sealer
+    }
     fn last_fetch(&self) -> &LastFetch {
         &self.shared.last_fetch
     }
@@ -339,6 +344,10 @@ impl Engine for SqliteStore {
             lock(&self.shared.documents).learn(document, before, found.clone().map(|found| found as _));
         }
         Ok(found)
+    }
+    async fn overwritten(&self) -> Found<bool> {
+        let file = directory::database(&self.directory);
+        blocking(move || Connection::to_write(&file).map_err(unavailable)?.empty_log()).await
     }
     async fn recorded(&self) -> Found<Timestamp> {
         Ok(self.shared.recorded())

@@ -20,7 +20,7 @@ use crate::store::rows::{
     AttemptRow, Chain, Document, Eligible, Found, Held, Job, Outlook, Place, Rows, RunKey, RunRow, Scope,
     Turn,
 };
-use crate::store::{RunFilter, StoreError};
+use crate::store::{RunFilter, Sealer, StoreError};
 
 /// What one operation has done beside its rows: dropped if the operation is undone.
 #[derive(Default)]
@@ -37,6 +37,8 @@ pub(super) struct Doings {
     pub(super) touched: BTreeSet<TenantId>,
     /// What was written of what stands once for the whole store.
     pub(super) documents: BTreeSet<Document>,
+    /// Runs whose pins were written anew.
+    pub(super) repinned: Vec<RunKey>,
     /// The latest time that was given.
     pub(super) recorded: Timestamp,
 }
@@ -60,6 +62,14 @@ impl<'c> SqliteRows<'c> {
         self.connection.all(query)
     }
     /// Nobody else needs to be told of that job.
+    /// The runs that a statement names by tenant, incarnation and id.
+    fn run_keys(&mut self, query: Query) -> Found<Vec<RunKey>> {
+        let key = |row: &Row| {
+            let columns = Columns { row, what: "run" };
+            Ok(RunKey { scope: columns.scope()?, id: columns.parsed(2)? })
+        };
+        self.all(query)?.iter().map(key).collect()
+    }
     fn took(&mut self, job: (RunKey, Place)) {
         self.doings.queued.remove(&job);
         self.doings.taken.insert(job);
@@ -380,7 +390,8 @@ impl Rows for SqliteRows<'_> {
             .bind(run.state.outcome.map(|outcome| outcome.as_str()))
             .bind(run.is_active())
             .bind(run.wake_at.map(Timestamp::as_millis))
-            .bind(json("run", &run.state)?);
+            .bind(json("run", &run.state)?)
+            .bind(run.state.payload.is_some());
         if self.write(query)? == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
     async fn pins(&mut self, key: &RunKey) -> Found<Arc<RunPins>> {
@@ -391,6 +402,38 @@ impl Rows for SqliteRows<'_> {
         let pins: Arc<RunPins> = Arc::new(Columns { row: &row, what: "run" }.json(0)?);
         self.shared.learn_pins(key.clone(), &pins);
         Ok(pins)
+    }
+    async fn put_pins(&mut self, key: &RunKey, pins: &Arc<RunPins>) -> Found<()> {
+        self.write(of_run(sql::PUT_PINS, key).bind(json("run", &**pins)?))?;
+        // What is known of them is forgotten once this is committed, and not before: it may still be undone.
+        self.doings.repinned.push(key.clone());
+        Ok(())
+    }
+    fn sealer(&self) -> Option<Sealer> {
+        self.shared.sealer.get().cloned()
+    }
+    async fn unclosed(&mut self, limit: u32) -> Found<Vec<RunKey>> {
+        self.run_keys(query(sql::UNCLOSED).bind(limit))
+    }
+    async fn set_aside(&mut self, key: &RunKey) -> Found<()> {
+        self.write(of_run(sql::SET_ASIDE, key)).map(|_| ())
+    }
+    async fn clear_outputs(&mut self, run: &RunKey) -> Found<()> {
+        self.write(of_run(sql::CLEAR_OUTPUTS, run)).map(|_| ())
+    }
+    async fn put_payload(&mut self, run: &RunKey, text: &str, until: Timestamp) -> Found<()> {
+        let query = of_run(sql::PUT_PAYLOAD, run).bind(text.to_owned()).bind(until.as_millis());
+        self.write(query).map(|_| ())
+    }
+    async fn payload(&mut self, run: &RunKey) -> Found<Option<String>> {
+        let row = self.first(of_run(sql::PAYLOAD, run))?;
+        row.map(|row| Columns { row: &row, what: "payload" }.text(0).map(str::to_owned)).transpose()
+    }
+    async fn remove_payload(&mut self, run: &RunKey) -> Found<()> {
+        self.write(of_run(sql::REMOVE_PAYLOAD, run)).map(|_| ())
+    }
+    async fn overdue_payloads(&mut self, now: Timestamp, limit: u32) -> Found<Vec<RunKey>> {
+        self.run_keys(query(sql::OVERDUE_PAYLOADS).bind(now.as_millis()).bind(limit))
     }
     async fn live_runs(&mut self, scope: &Scope, workflow: Option<&WorkflowId>) -> Found<Vec<RunRow>> {
         let query = of(sql::LIVE_RUNS, scope).bind(workflow.map(|workflow| workflow.as_str().to_owned()));
@@ -409,12 +452,7 @@ impl Rows for SqliteRows<'_> {
         Ok(self.first(query)?.is_some())
     }
     async fn due(&mut self, now: Timestamp, limit: u32) -> Found<Vec<RunKey>> {
-        let rows = self.all(query(sql::DUE).bind(now.as_millis()).bind(limit))?;
-        let key = |row: &Row| {
-            let columns = Columns { row, what: "run" };
-            Ok(RunKey { scope: columns.scope()?, id: columns.parsed(2)? })
-        };
-        rows.iter().map(key).collect()
+        self.run_keys(query(sql::DUE).bind(now.as_millis()).bind(limit))
     }
     async fn next_wake(&mut self) -> Found<Option<Timestamp>> {
         let row = self.first(query(sql::NEXT_WAKE))?;

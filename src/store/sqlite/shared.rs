@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::domain::{ActualState, Clock, RunPins, TenantId, Timestamp};
 use crate::store::pending::LastFetch;
 use crate::store::rows::{Document, Found, RunKey, Scope};
-use crate::store::{StoreError, TenantHead};
+use crate::store::{Sealer, StoreError, TenantHead};
 
 /// The most states of tenants that are kept.
 const STATES_MAX: usize = 512;
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     /// Told when somebody begins to wait for an operation that nobody waited for.
     pub(super) waited_for: Arc<Notify>,
     pub(super) last_fetch: LastFetch,
+    /// Who encrypts what a run leaves; set once, by whoever opens the store for a daemon.
+    pub(super) sealer: OnceLock<Sealer>,
     /// Told after each commit that left something to lease.
     pub(super) queued: Arc<Notify>,
     /// Held by whoever brings the heads up to date, so that an older reading never comes after a newer one.
@@ -114,6 +116,7 @@ impl Shared {
             documents: Mutex::default(),
             waited_for: Arc::default(),
             last_fetch: LastFetch::default(),
+            sealer: OnceLock::new(),
             refresh: tokio::sync::Mutex::default(),
         }
     }
@@ -143,6 +146,12 @@ impl Shared {
         let mut known = lock(&self.pins);
         make_room(&mut known, PINS_MAX);
         known.insert(run, Arc::clone(pins));
+    }
+    /// Forgets pins that were written anew.
+    pub(super) fn forget_pins(&self, runs: &[RunKey]) {
+        if !runs.is_empty() {
+            lock(&self.pins).retain(|run, _| !runs.contains(run));
+        }
     }
     /// The MAC over what a row says; the parts are separated so that none can grow into the next.
     pub(super) fn mac(&self, kind: &str, parts: &[&str]) -> Vec<u8> {

@@ -77,8 +77,21 @@ statements! {
     PINS = "SELECT pins FROM run_pins WHERE tenant_id = ?1 AND incarnation = ?2 AND run_id = ?3";
     RUN = concat!("SELECT ", run_columns!(), " FROM run \
         WHERE tenant_id = ?1 AND incarnation = ?2 AND run_id = ?3");
-    PUT_RUN = "UPDATE run SET phase = ?4, outcome = ?5, begun = ?6, wake_at = ?7, state = ?8 \
+    PUT_RUN = "UPDATE run SET phase = ?4, outcome = ?5, begun = ?6, wake_at = ?7, state = ?8, closed = ?9 \
         WHERE tenant_id = ?1 AND incarnation = ?2 AND run_id = ?3";
+    PUT_PINS = "UPDATE run_pins SET pins = ?4 WHERE tenant_id = ?1 AND incarnation = ?2 AND run_id = ?3";
+    UNCLOSED = "SELECT tenant_id, incarnation, run_id FROM run INDEXED BY run_unclosed \
+        WHERE phase = 'ended' AND closed = 0 ORDER BY tenant_id, incarnation, run_id LIMIT ?1";
+    SET_ASIDE = "UPDATE run SET closed = 1 WHERE tenant_id = ?1 AND incarnation = ?2 AND run_id = ?3";
+    CLEAR_OUTPUTS = "UPDATE attempt SET outputs = 'null' WHERE tenant_id = ?1 AND incarnation = ?2 \
+        AND run_id = ?3 AND outputs <> 'null'";
+    PUT_PAYLOAD = "INSERT INTO run_payload (tenant_id, incarnation, run_id, sealed, kept_until) \
+        VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (tenant_id, incarnation, run_id) DO UPDATE SET \
+        sealed = excluded.sealed, kept_until = excluded.kept_until";
+    PAYLOAD = "SELECT sealed FROM run_payload WHERE tenant_id = ?1 AND incarnation = ?2 AND run_id = ?3";
+    REMOVE_PAYLOAD = "DELETE FROM run_payload WHERE tenant_id = ?1 AND incarnation = ?2 AND run_id = ?3";
+    OVERDUE_PAYLOADS = "SELECT tenant_id, incarnation, run_id FROM run_payload WHERE kept_until <= ?1 \
+        ORDER BY kept_until, tenant_id, incarnation, run_id LIMIT ?2";
     LIVE_RUNS = concat!("SELECT ", run_columns!(), " FROM run WHERE tenant_id = ?1 AND incarnation = ?2 \
         AND phase <> 'ended' AND (?3 IS NULL OR workflow = ?3) ORDER BY created_at, run_id");
     SHARING = concat!("SELECT ", run_columns!(), " FROM run WHERE tenant_id = ?1 AND incarnation = ?2 \

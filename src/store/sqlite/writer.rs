@@ -252,6 +252,7 @@ impl Writer {
             self.shared.queued.notify_one();
         }
         lock(&self.shared.documents).touch(&doings.documents);
+        self.shared.forget_pins(&doings.repinned);
         if !doings.notes.is_empty()
             && let Err(error) = self.ledger.write(doings.recorded, doings.notes)
         {
@@ -297,6 +298,7 @@ impl Writer {
                     all.queued.retain(|job| !doings.taken.contains(job));
                     all.queued.extend(doings.queued);
                     all.documents.extend(doings.documents);
+                    all.repinned.extend(doings.repinned);
                     all.recorded = doings.recorded;
                 }
             }
