@@ -54,9 +54,13 @@ fn told(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn a_mistake_of_form_hides_nothing_that_is_certain() {
-    let text = WORKFLOW.replace("backoff: 10s", "backof: 10s").replace("limit: 2", "limit: two");
+    let text = WORKFLOW
+        .replace("paths: [", "pathes: [")
+        .replace("backoff: 10s", "backof: 10s")
+        .replace("limit: 2", "limit: two");
     let found = of_workflow(&text);
     for wanted in [
+        "S101 5:13",
         "S101 15:27",
         "S103 10:49",
         "W205 4:15",

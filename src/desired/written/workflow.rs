@@ -321,7 +321,7 @@ impl Written for WrittenTriggers {
                 }
             }
         }
-        (reader.found.len() == before).then_some(read)
+        (reader.partial || reader.found.len() == before).then_some(read)
     }
     fn schema(definitions: &mut Definitions) -> Value {
         let commit = WrittenCommit::schema(definitions);
@@ -381,6 +381,9 @@ fn schedules(node: &Node, reader: &mut Reader<'_>) -> Option<Vec<Spanned<Written
     match &node.kind {
         Kind::Sequence(items) => {
             let read: Vec<_> = items.iter().map(|item| one(item, reader)).collect();
+            if reader.partial {
+                return Some(read.into_iter().flatten().collect());
+            }
             read.into_iter().collect()
         }
         Kind::Scalar { .. } | Kind::Mapping(_) => one(node, reader).map(|schedule| vec![schedule]),
