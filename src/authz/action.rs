@@ -49,6 +49,8 @@ pub enum ActionKind {
     Schedule,
     /// See [`Receive`].
     Receive,
+    /// See [`Alert`].
+    Alert,
 }
 
 /// An action that can be permitted. The types that implement it stand here; no others can.
@@ -135,4 +137,6 @@ actions! {
     Schedule = "schedule";
     /// Opens the secret of a hook that came in and starts its workflow; the daemon's door for hooks only.
     Receive = "receive-hook";
+    /// Calls the alert routes that a tenant names; the daemon only.
+    Alert = "alert";
 }

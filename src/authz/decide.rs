@@ -287,7 +287,7 @@ fn daemon_may(part: DaemonPart, action: ActionKind) -> bool {
         (part, action),
         (DaemonPart::Reconcile, ActionKind::Reconcile)
             | (DaemonPart::Schedule, ActionKind::Schedule)
-            | (DaemonPart::Alert, ActionKind::ViewHealth)
+            | (DaemonPart::Alert, ActionKind::ViewHealth | ActionKind::Alert)
             | (DaemonPart::Webhook, ActionKind::Receive)
     )
 }

@@ -142,7 +142,8 @@ fn ask(actor: &Actor, facts: &Facts<'_>, kind: ActionKind) -> Result<Timestamp, 
         Execute,
         Reconcile,
         Schedule,
-        Receive
+        Receive,
+        Alert
     )
     .map_err(|refusal| refusal.denied)
 }
@@ -168,7 +169,7 @@ const COLUMNS: [&str; 13] = [
     "daemon:alert",
     "worker:w1",
 ];
-const TABLE: [(ActionKind, &str); 23] = [
+const TABLE: [(ActionKind, &str); 24] = [
     //                            olga dana audrey owen pat nina greta bot local recon sched alert worker
     (ActionKind::View, "          y    y    y      y    r   n    y     y   y     f     f     f     n"),
     (ActionKind::ViewHealth, "    y    y    y      y    y   n    y     y   y     f     f     y     n"),
@@ -193,6 +194,7 @@ const TABLE: [(ActionKind, &str); 23] = [
     (ActionKind::Reconcile, "     f    f    f      f    r   n    f     f   f     y     f     f     n"),
     (ActionKind::Schedule, "      f    f    f      f    r   n    f     f   f     f     y     f     n"),
     (ActionKind::Receive, "       f    f    f      f    r   n    f     f   f     f     f     f     n"),
+    (ActionKind::Alert, "         f    f    f      f    r   n    f     f   f     f     f     y     n"),
 ];
 
 #[track_caller]

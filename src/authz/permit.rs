@@ -188,6 +188,14 @@ impl Permit<action::Receive> {
     }
 }
 
+impl Permit<action::Alert> {
+    /// The right to open the secret that a route is called with, which ends with this one.
+    #[must_use]
+    pub fn read_secret(&self) -> Permit<action::ReadSecret> {
+        self.turned(self.expires)
+    }
+}
+
 impl Permit<action::Start> {
     /// The right to open what a run of this tenant left, to run it again, which ends with this one.
     #[must_use]

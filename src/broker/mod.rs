@@ -6,7 +6,7 @@
 //! does. Deliberately absent: outputs, which are a file (sandbox); masking itself (record); keys (secrets).
 
 mod door;
-mod hook;
+mod own;
 mod payload;
 mod reach;
 mod request;

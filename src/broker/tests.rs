@@ -1,6 +1,8 @@
 //! The door from inside a step: real socket, model of the store, a vault that shows whose permit it was given.
 #![expect(clippy::disallowed_methods, reason = "takes a socket away from under the broker")]
 
+mod alerts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -77,6 +77,12 @@ fn lower_secret(
         let message = format!("the value of `{}` is not kept out of logs", name.value);
         found.push(rules::NOT_REDACTED.at(path, Some(redact.span), message).help("remove `redact: false`"));
     }
+    let uses = written.purposes.iter().flat_map(|purposes| &purposes.value);
+    if let Some(alert) = uses.into_iter().find(|purpose| purpose.value == SecretPurpose::Alert) {
+        let message = format!("this version sends no alerts, so `{}` is opened for none", name.value);
+        let help = "have an `on_failure` step tell people, with the secret among its `secrets`, and write `use: [step]`";
+        found.push(rules::ALERT_NOT_SENT.at(path, Some(alert.span), message).help(help));
+    }
     let mut versions = Vec::new();
     for version in &written.versions.value {
         versions.push(lower_version(tenancy, path, &name.value, written, &version.value, listed, found));

@@ -148,4 +148,9 @@ family! {
         why: "Whoever holds that identity reads what Git's history holds, this value among it. `rekey --leaked` writes `leaked_at`; a newer version ends the warning."
         wrong: "# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { leaked_at: 2026-02-01T09:00:00Z, versions: [{ id: v1, state: current, created: 2026-01-01T00:00:00Z }] }"
         right: "# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { leaked_at: 2026-02-01T09:00:00Z, versions: [{ id: v1, state: current, created: 2026-02-02T00:00:00Z }] }"
+    ALERT_NOT_SENT = "K330" "alert-not-sent" Warning
+        what: "A secret is for alerts, which this version does not send."
+        why: "Routes are read and checked, and nothing calls them: whoever relies on the alert waits for nothing, and the value stands in Git for nobody."
+        wrong: "# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { use: [step, alert], versions: [{ id: v1, state: current }] }"
+        right: "# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { use: [step], versions: [{ id: v1, state: current }] }"
 }
