@@ -80,6 +80,14 @@ pub(super) fn lower(
     if let Err(circle) = &order {
         report_circle(scene, &written, circle, found);
     }
+    // What a step waits for is not known where it names a step that is none: nothing is told of what had ended.
+    let unsure: Vec<bool> = written
+        .iter()
+        .map(|(_, step)| {
+            let mut named = step.value.needs.iter().flat_map(|needs| &needs.value.0);
+            named.any(|need| !written.iter().any(|(id, _)| id.value.as_str() == need.value))
+        })
+        .collect();
     let known: BTreeMap<StepId, KnownStep> = written
         .iter()
         .map(|(id, step)| {
@@ -94,14 +102,12 @@ pub(super) fn lower(
     let ids: Vec<StepId> = written.iter().map(|(id, _)| id.value.clone()).collect();
     check_mapping(scene, &written, on_failure.as_ref(), hooked, found);
     for (index, (((id, step), waits), _)) in written.into_iter().zip(waits).zip(&indexes).enumerate() {
-        let ended: BTreeSet<StepId> = match &order {
-            Ok(_) => {
-                let before = order::before(&indexes, index);
-                let before = before.iter().zip(&ids).filter(|(ended, _)| **ended);
-                before.map(|(_, id)| id.clone()).collect()
-            }
-            Err(_) => ids.iter().cloned().collect(),
-        };
+        let before = order::before(&indexes, index);
+        let sure = order.is_ok()
+            && !unsure[index]
+            && !before.iter().zip(&unsure).any(|(before, unsure)| *before && *unsure);
+        let ended: BTreeSet<StepId> =
+            ids.iter().zip(&before).filter(|(_, ended)| !sure || **ended).map(|(id, _)| id.clone()).collect();
         lowered.push(body.step(id.value, step, waits, &ended, found));
     }
     let on_failure = match on_failure {

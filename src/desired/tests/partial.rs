@@ -118,3 +118,23 @@ fn nothing_is_told_that_mending_would_take_back() {
     }
     assert!(kept > 500, "only {kept} findings are kept in all");
 }
+
+#[test]
+fn a_step_that_is_none_brings_no_other_findings_with_it() {
+    let text = "\
+steps:
+  rates: { run: scripts/a.sh, outputs: { eur: float } }
+  other: { needs: [], run: scripts/a.sh }
+  report:
+    needs: [ratse]
+    run: scripts/a.sh
+    with: { eur: \"${{ steps.rates.outputs.eur }}\" }
+  mail:
+    needs: [report]
+    run: scripts/a.sh
+    if: \"steps.rates.outputs.eur > 1.0 && steps.other.status == 'success'\"
+";
+    assert_eq!(of_workflow(text), ["W201 5:13 step `report` needs an unknown step"]);
+    let found = of_workflow(&text.replace("ratse", "rates"));
+    assert_eq!(found, ["W213 11:9 the step `other` may not have ended by then"]);
+}
