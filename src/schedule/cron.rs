@@ -470,6 +470,145 @@ mod tests {
         check("0,30 1-3 * * *", "Europe/Berlin", "2026-10-25T00:40:00Z", &["10-25T03:00+01:00"]);
     }
 
+    /// Both changes of five zones in two years: a skipped time fires once, when the gap ends; a repeated one fires once,
+    /// the first time; the days around have their own.
+    #[test]
+    fn daylight_saving_of_five_zones_in_2026_and_2027() {
+        // zone, a time of day that is skipped, the days around it, when it fires instead
+        for (zone, cron, day, want) in [
+            (
+                "Europe/Berlin",
+                "30 2 * * *",
+                "2026-03-28",
+                ["03-28T02:30+01:00", "03-29T03:00+02:00", "03-30T02:30+02:00"],
+            ),
+            (
+                "Europe/Berlin",
+                "30 2 * * *",
+                "2027-03-27",
+                ["03-27T02:30+01:00", "03-28T03:00+02:00", "03-29T02:30+02:00"],
+            ),
+            (
+                "America/New_York",
+                "0 2 * * *",
+                "2026-03-07",
+                ["03-07T02:00-05:00", "03-08T03:00-04:00", "03-09T02:00-04:00"],
+            ),
+            (
+                "America/New_York",
+                "59 2 * * *",
+                "2027-03-13",
+                ["03-13T02:59-05:00", "03-14T03:00-04:00", "03-15T02:59-04:00"],
+            ),
+            (
+                "Australia/Lord_Howe",
+                "15 2 * * *",
+                "2026-10-03",
+                ["10-03T02:15+10:30", "10-04T02:30+11:00", "10-05T02:15+11:00"],
+            ),
+            (
+                "Australia/Lord_Howe",
+                "0 2 * * *",
+                "2027-10-02",
+                ["10-02T02:00+10:30", "10-03T02:30+11:00", "10-04T02:00+11:00"],
+            ),
+            (
+                "America/Santiago",
+                "0 0 * * *",
+                "2026-09-05",
+                ["09-05T00:00-04:00", "09-06T01:00-03:00", "09-07T00:00-03:00"],
+            ),
+            (
+                "America/Santiago",
+                "20 0 * * *",
+                "2027-09-04",
+                ["09-04T00:20-04:00", "09-05T01:00-03:00", "09-06T00:20-03:00"],
+            ),
+            (
+                "Pacific/Auckland",
+                "30 2 * * *",
+                "2026-09-26",
+                ["09-26T02:30+12:00", "09-27T03:00+13:00", "09-28T02:30+13:00"],
+            ),
+            (
+                "Pacific/Auckland",
+                "30 2 * * *",
+                "2027-09-25",
+                ["09-25T02:30+12:00", "09-26T03:00+13:00", "09-27T02:30+13:00"],
+            ),
+            // A time of day that comes twice.
+            (
+                "Europe/Berlin",
+                "30 2 * * *",
+                "2026-10-24",
+                ["10-24T02:30+02:00", "10-25T02:30+02:00", "10-26T02:30+01:00"],
+            ),
+            (
+                "Europe/Berlin",
+                "0 2 * * *",
+                "2027-10-30",
+                ["10-30T02:00+02:00", "10-31T02:00+02:00", "11-01T02:00+01:00"],
+            ),
+            (
+                "America/New_York",
+                "30 1 * * *",
+                "2026-10-31",
+                ["10-31T01:30-04:00", "11-01T01:30-04:00", "11-02T01:30-05:00"],
+            ),
+            (
+                "America/New_York",
+                "0 1 * * *",
+                "2027-11-06",
+                ["11-06T01:00-04:00", "11-07T01:00-04:00", "11-08T01:00-05:00"],
+            ),
+            (
+                "Australia/Lord_Howe",
+                "45 1 * * *",
+                "2026-04-04",
+                ["04-04T01:45+11:00", "04-05T01:45+11:00", "04-06T01:45+10:30"],
+            ),
+            (
+                "Australia/Lord_Howe",
+                "30 1 * * *",
+                "2027-04-03",
+                ["04-03T01:30+11:00", "04-04T01:30+11:00", "04-05T01:30+10:30"],
+            ),
+            (
+                "America/Santiago",
+                "30 23 * * *",
+                "2026-04-03",
+                ["04-03T23:30-03:00", "04-04T23:30-03:00", "04-05T23:30-04:00"],
+            ),
+            (
+                "America/Santiago",
+                "0 23 * * *",
+                "2027-04-02",
+                ["04-02T23:00-03:00", "04-03T23:00-03:00", "04-04T23:00-04:00"],
+            ),
+            (
+                "Pacific/Auckland",
+                "30 2 * * *",
+                "2026-04-04",
+                ["04-04T02:30+13:00", "04-05T02:30+13:00", "04-06T02:30+12:00"],
+            ),
+            (
+                "Pacific/Auckland",
+                "59 2 * * *",
+                "2027-04-03",
+                ["04-03T02:59+13:00", "04-04T02:59+13:00", "04-05T02:59+12:00"],
+            ),
+        ] {
+            let begin = day.parse::<jiff::civil::Date>().expect(day).at(0, 0, 0, 0);
+            let rules = Zone::parse(zone).expect(zone);
+            let begin = begin.to_zoned(rules.rules().clone()).expect(day).timestamp();
+            let after = begin.checked_sub(1.millisecond()).expect("in range").to_string();
+            check(cron, zone, &after, &want);
+            // `validate` tells of it, a year ahead at most.
+            let clash = Cron::parse(cron).expect(cron).saving_clash(&rules, after.parse().expect(&after));
+            assert!(clash.is_some(), "{cron} in {zone} after {after} clashes with nothing");
+        }
+    }
+
     #[test]
     fn a_schedule_of_every_hour_follows_the_passing_of_time() {
         let twice = [
