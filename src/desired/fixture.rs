@@ -24,7 +24,7 @@ pub fn revision() -> Revision {
 pub fn entry(path: &str, bytes: &[u8]) -> Entry {
     let id = hex::encode(&Sha256::digest(bytes)[..20]).parse().unwrap();
     let mode = if path.contains("/scripts/") { Mode::Executable } else { Mode::File };
-    Entry { mode, id, size: bytes.len() as u64, content: Some(Arc::from(bytes)) }
+    Entry { mode, id, size: bytes.len() as u64, content: Some(Arc::from(bytes)), searched: None }
 }
 
 pub fn tree(files: &[(&str, &str)]) -> Tree {

@@ -18,7 +18,7 @@ pub use lower::{
     check_fleet, check_listing, check_shared, check_signatures, platform_facts, read, read_platform,
     read_restrictions, read_with, requirements, shared_used,
 };
-pub use lower::{holds_secret, pins_used};
+pub use lower::{Search, holds_secret, pins_used};
 
 #[cfg(test)]
 mod fixture;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectId, Revision, TenantId};
+use super::{ObjectId, Revision, Span, TenantId};
 
 /// What Git says an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,7 +45,32 @@ pub struct Entry {
     pub size: u64,
     /// Its bytes; `None` where it is larger than the reader's limit or no blob.
     pub content: Option<Arc<[u8]>>,
+    /// What a search of the file saw while it was read past; `None` where it has content, or was too large for that too.
+    pub searched: Option<Arc<[Seen]>>,
 }
+
+/// Something that nobody may see, in a file that is not held. The text itself is kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What.
+    pub what: SeenSecret,
+    /// Where.
+    pub span: Span,
+}
+
+/// What nobody may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeenSecret {
+    /// A private key.
+    PrivateKey,
+    /// A token, of what kind for people: `a GitHub token`.
+    Token(&'static str),
+    /// A URL with user and password.
+    UrlPassword,
+}
+
+/// Bytes of one file up to which it is searched although it is not held.
+pub const SEARCH_BYTES_MAX: u64 = 16 << 20;
 
 /// The files below some directories of one revision, by path from the root with `/`.
 ///

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use git2::{ObjectType, Oid};
 
 use super::objects::{object_id, oid, unreadable};
+use super::searching;
 use super::work_tree::{FILE_BYTES_MAX, LocalRepository};
 use super::{SourceError, pinned};
 use crate::domain::{CommitId, Entry, Listing, Mode, Revision, TenantId, Tree};
@@ -168,7 +169,9 @@ fn read_entry(path: &Path, found: &std::fs::Metadata) -> Result<Option<Entry>, S
         None => Oid::hash_file(ObjectType::Blob, path),
     };
     let id = object_id(id.map_err(unreadable(format!("file `{}`", path.display())))?);
-    Ok(Some(Entry { mode, id, size: found.len(), content: bytes.map(Arc::from) }))
+    let large = bytes.is_none();
+    let searched = if large { searching::of_file(path, found.len()).map_err(refused)? } else { None };
+    Ok(Some(Entry { mode, id, size: found.len(), content: bytes.map(Arc::from), searched }))
 }
 
 /// The tenants that a commit changes against each of its parents.

@@ -16,6 +16,7 @@ mod overlay;
 mod pinned;
 mod plain;
 mod remote;
+mod searching;
 mod staging;
 mod watch;
 mod work_tree;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use git2::{ErrorCode, ObjectType, Odb, Oid, Repository, TreeEntry};
 
-use super::{CommitInfo, Signer, SourceError};
-use crate::domain::{CommitId, Entry, Listing, Mode, ObjectId, Revision, TenantId, Timestamp, Tree};
+use super::{CommitInfo, Signer, SourceError, searching};
+use crate::domain::{
+    CommitId, Entry, Listing, Mode, ObjectId, Revision, SEARCH_BYTES_MAX, Seen, TenantId, Timestamp, Tree,
+};
 
 /// What reading one tree may cost.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,9 @@ impl Budget {
 const TREE_OBJECT_BYTES_MAX: usize = 32 << 20;
 /// Bytes of a blob that is asked for by its id.
 const BLOB_BYTES_MAX: usize = 16 << 20;
+/// Bytes of files that are searched and not held, of one tree: four times what is asked about, since that goes by paths
+/// and this by the order of reading.
+const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 /// Commits of a first-parent range.
 const RANGE_MAX: usize = 10_000;
 /// Characters of a commit's first line that are kept.
@@ -251,6 +256,7 @@ struct Reader<'a> {
     budget: Budget,
     entries: usize,
     bytes: u64,
+    searched_bytes: u64,
     tree: Tree,
 }
 
@@ -264,7 +270,7 @@ impl<'a> Reader<'a> {
             truncated: None,
             pinned: BTreeMap::new(),
         };
-        Ok(Self { repository, odb, budget, entries: 0, bytes: 0, tree })
+        Ok(Self { repository, odb, budget, entries: 0, bytes: 0, searched_bytes: 0, tree })
     }
 
     fn ended(mut self) -> Tree {
@@ -325,9 +331,27 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Searches a file that is not held, one at a time; `None` where it is too large for that too, or the tree has more
+    /// of them than anybody counts.
+    fn searched(
+        &mut self,
+        id: Oid,
+        mode: Mode,
+        size: u64,
+        path: &str,
+    ) -> Result<Option<Arc<[Seen]>>, SourceError> {
+        let is_file = matches!(mode, Mode::File | Mode::Executable);
+        if !is_file || size > SEARCH_BYTES_MAX || self.searched_bytes + size > SEARCHED_BYTES_MAX {
+            return Ok(None);
+        }
+        self.searched_bytes += size;
+        let object = self.odb.read(id).map_err(unreadable(format!("file `{path}`")))?;
+        Ok(searching::of_bytes(true, object.data()))
+    }
+
     /// The file with its content; `None` once the budget is used up.
     fn entry(&mut self, id: Oid, mode: Mode, path: &str) -> Result<Option<Entry>, SourceError> {
-        let bare = |size, content| Entry { mode, id: object_id(id), size, content };
+        let bare = |size, content| Entry { mode, id: object_id(id), size, content, searched: None };
         if mode == Mode::Submodule {
             return Ok(Some(bare(0, None)));
         }
@@ -335,7 +359,7 @@ impl<'a> Reader<'a> {
         let (size, _) = self.odb.read_header(id).map_err(unreadable(what()))?;
         let size = size as u64;
         if size > self.budget.file_bytes_max {
-            return Ok(Some(bare(size, None)));
+            return Ok(Some(Entry { searched: self.searched(id, mode, size, path)?, ..bare(size, None) }));
         }
         self.bytes += size;
         if self.bytes > self.budget.bytes_max {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::fixture::{Fixture, Mirrored};
 use super::*;
-use crate::domain::Mode;
+use crate::domain::{Mode, SeenSecret, Tree};
 
 fn tenant(name: &str) -> TenantId {
     name.parse().unwrap()
@@ -677,4 +677,40 @@ async fn a_commit_wakes_the_loop_and_reading_does_not() {
     tokio::time::timeout(Duration::from_secs(5), watch.sleep(Some(Duration::from_millis(1))))
         .await
         .expect("a deadline wakes it");
+}
+
+/// A file of this size that holds a token in its last line.
+fn with_token(size: usize) -> Vec<u8> {
+    let token = format!("\nghp_{}\n", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9");
+    let mut bytes = b"0123456 abcdef\n".repeat(size / 15 + 1);
+    bytes.truncate(size - token.len());
+    bytes.extend(token.as_bytes());
+    bytes
+}
+
+#[tokio::test]
+async fn a_file_that_is_read_past_is_searched_the_same_wherever_it_lies() {
+    let fixture = northwind();
+    fixture
+        .write("tenants/acme/scripts/data.csv", with_token(3 << 20))
+        .write("tenants/acme/scripts/plain.csv", vec![b'x'; 2 << 20])
+        .write("tenants/acme/scripts/vast.csv", with_token((16 << 20) + 1));
+    let seen = |tree: &Tree| {
+        let large = tree.files.iter().filter(|(_, entry)| entry.content.is_none());
+        let seen =
+            large.map(|(path, entry)| (path.clone(), entry.searched.as_ref().map(|seen| seen.to_vec())));
+        seen.collect::<Vec<_>>()
+    };
+    let local = LocalRepository::open(fixture.path()).unwrap();
+    let in_work_tree = seen(&local.work_tree().unwrap().tenant_tree(&tenant("acme")).unwrap());
+    fixture.commit("data");
+    let source = fixture.source();
+    let revision = source.fetch().await.unwrap();
+    let in_mirror = seen(&source.tenant_tree(&revision, &tenant("acme")).await.unwrap());
+    assert_eq!(in_work_tree, in_mirror);
+    let [data, plain, vast] = in_mirror.as_slice() else { panic!("{in_mirror:?}") };
+    let found = data.1.as_deref().unwrap();
+    assert_eq!((found.len(), found[0].what), (1, SeenSecret::Token("a GitHub token")));
+    assert_eq!(found[0].span.start.column, 1);
+    assert_eq!((plain.1.as_deref(), vast.1.as_deref()), (Some(&[][..]), None));
 }

@@ -13,6 +13,7 @@ use git2::{ErrorCode, Index, IndexEntry, IndexTime, ObjectType, Odb, Oid, Reposi
 
 use super::objects::{self, Root, object_id, oid, unreadable};
 use super::pinned;
+use super::searching;
 use super::staging;
 use super::{CommitInfo, Contents, SourceError, remote};
 use crate::domain::{CommitId, Entry, Listing, Mode, ObjectId, Revision, TenantId, Tree};
@@ -230,7 +231,8 @@ pub(super) fn large_entry(path: &Path) -> Result<Entry, SourceError> {
     let found = path.metadata().map_err(refused)?;
     let id =
         Oid::hash_file(ObjectType::Blob, path).map_err(unreadable(format!("file `{}`", path.display())))?;
-    Ok(Entry { mode: mode(&found), id: object_id(id), size: found.len(), content: None })
+    let searched = searching::of_file(path, found.len()).map_err(refused)?;
+    Ok(Entry { mode: mode(&found), id: object_id(id), size: found.len(), content: None, searched })
 }
 
 fn mode(found: &std::fs::Metadata) -> Mode {
@@ -367,7 +369,7 @@ impl Snapshot {
         let mut tree = self.tenant_tree(tenant)?;
         let id = Oid::hash_object(ObjectType::Blob, text).map_err(unreadable(format!("file `{path}`")))?;
         let (id, size) = (object_id(id), text.len() as u64);
-        let entry = Entry { mode: Mode::File, id, size, content: Some(Arc::from(text)) };
+        let entry = Entry { mode: Mode::File, id, size, content: Some(Arc::from(text)), searched: None };
         tree.files.insert(path.to_owned(), entry);
         self.read_pins(tenant, &mut tree)?;
         Ok(tree)

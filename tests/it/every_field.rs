@@ -941,7 +941,7 @@ fn admin_elevation(field: &str) -> Edit {
 fn entry(text: &[u8], mode: Mode) -> Entry {
     use sha2::{Digest as _, Sha256};
     let id = hex::encode(&Sha256::digest(text)[..20]).parse().unwrap();
-    Entry { mode, id, size: text.len() as u64, content: Some(Arc::from(text)) }
+    Entry { mode, id, size: text.len() as u64, content: Some(Arc::from(text)), searched: None }
 }
 
 /// The files of the example repository, with a small shared workflow.

@@ -9,7 +9,10 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::file::Found;
 use crate::desired::rules::{self, Rule};
-use crate::domain::{Diagnostic, Entry, Position, Span};
+use crate::domain::{Diagnostic, Entry, Mode, Position, SEARCH_BYTES_MAX, Seen, SeenSecret, Span};
+
+/// Bytes of the large files of one tree that are searched together.
+const LARGE_BYTES_MAX: u64 = 64 << 20;
 
 /// How a token goes on behind its mark: letters of `alphabet`, at least `least` of them.
 struct Token {
@@ -110,14 +113,14 @@ static MARKS: LazyLock<Option<(AhoCorasick, Vec<Mark>)>> = LazyLock::new(|| {
 
 /// One thing that stands in a text and should not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Hit {
-    start: usize,
-    end: usize,
-    what: What,
+pub(super) struct Hit {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) what: What,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     PrivateKey,
     Token(&'static str),
     UrlPassword,
@@ -134,7 +137,7 @@ impl What {
 }
 
 /// Finds everything; in order of place.
-fn hits(text: &[u8]) -> Vec<Hit> {
+pub(super) fn hits(text: &[u8]) -> Vec<Hit> {
     // INVARIANT: a fixed list of short texts builds a searcher; without one nothing would be found.
     let Some((searcher, marks)) = MARKS.as_ref() else { return Vec::new() };
     let mut found = Vec::new();
@@ -240,7 +243,7 @@ pub fn holds_secret(text: &[u8]) -> bool {
 }
 
 /// Line and column of a byte offset, columns in Unicode scalars.
-fn position(text: &[u8], offset: usize) -> Position {
+pub(super) fn position(text: &[u8], offset: usize) -> Position {
     let before = &text[..offset];
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -251,7 +254,7 @@ fn position(text: &[u8], offset: usize) -> Position {
 /// Looks through one file. Files of ciphertext are judged by the K rules that know them; of those only private
 /// keys are looked for.
 pub(super) fn check(path: &str, entry: &Entry, found: &mut Found) {
-    let Some(bytes) = &entry.content else { return };
+    let Some(bytes) = &entry.content else { return check_large(path, entry, found) };
     let ciphertext = path.contains("/secrets/");
     let yaml = path.ends_with(".yaml");
     let settings = yaml || path.ends_with(".toml");
@@ -279,6 +282,38 @@ pub(super) fn check(path: &str, entry: &Entry, found: &mut Found) {
             seen.push(hit.what);
             found.push(finding(path, bytes, &hit, span));
         }
+    }
+}
+
+/// Reports what a search saw in a file that is not held, and that one was not searched. What a tree's files may have
+/// together is counted here, in the order of paths, so that a laptop and the daemon say the same.
+fn check_large(path: &str, entry: &Entry, found: &mut Found) {
+    if !matches!(entry.mode, Mode::File | Mode::Executable) {
+        return;
+    }
+    found.large_bytes = found.large_bytes.saturating_add(entry.size);
+    let Some(seen) = entry.searched.as_ref().filter(|_| found.large_bytes <= LARGE_BYTES_MAX) else {
+        let message = format!(
+            "the file has {} MiB and was not searched for keys and tokens: {} MiB of a file are, and {} MiB of a tenant's large files",
+            entry.size >> 20,
+            SEARCH_BYTES_MAX >> 20,
+            LARGE_BYTES_MAX >> 20
+        );
+        let help = "keep data out of the repository and have a step fetch it, or split the file";
+        found.push(rules::NOT_SEARCHED.at(path, None, message).help(help));
+        return;
+    };
+    for Seen { what, span } in seen.iter() {
+        let what = match what {
+            SeenSecret::PrivateKey => What::PrivateKey,
+            SeenSecret::Token(kind) => What::Token(kind),
+            SeenSecret::UrlPassword => What::UrlPassword,
+        };
+        if path.contains("/secrets/") && what != What::PrivateKey {
+            continue;
+        }
+        let hit = Hit { start: span.start.offset, end: span.end.offset, what };
+        found.push(finding(path, &[], &hit, *span));
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Found {
     comments: BTreeMap<String, Vec<Comment>>,
     /// Files of which nothing may be quoted.
     unquotable: BTreeSet<String>,
+    /// Bytes of the files without content that were looked at so far.
+    pub(super) large_bytes: u64,
     /// Secrets that alert routes name, until the index is known.
     pub(super) routes: Vec<(SecretName, Span)>,
     /// Where the secrets of the index are written.

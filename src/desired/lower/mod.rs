@@ -17,6 +17,7 @@ mod restrictions;
 mod roles;
 mod routes;
 mod scripts;
+mod search;
 mod secrets;
 mod steps;
 mod tenant;
@@ -46,6 +47,7 @@ pub use clock::check_clock;
 pub use content::holds_secret;
 pub use platform::{platform_facts, read_platform};
 pub use restrictions::{Restrictions, read_restrictions};
+pub use search::Search;
 
 /// One tenant's files while they are lowered.
 struct Tenancy<'a> {

@@ -153,4 +153,9 @@ family! {
         why: "Routes are read and checked, and nothing calls them: whoever relies on the alert waits for nothing, and the value stands in Git for nobody."
         wrong: "# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { use: [step, alert], versions: [{ id: v1, state: current }] }"
         right: "# tenants/acme/secrets.yaml\nsecrets:\n  warehouse_url: { use: [step], versions: [{ id: v1, state: current }] }"
+    NOT_SEARCHED = "K331" "not-searched" Warning
+        what: "A file is too large to be searched for keys and tokens."
+        why: "What stands in a repository stands in every clone of it. Files of up to 16 MiB are searched, and 64 MiB of a tenant's files of more than 1 MiB together."
+        wrong: "# tenants/acme/scripts/data.csv, 20 MiB of data\nid,name"
+        right: "# tenants/acme/scripts/data.csv\nid,name"
 }

@@ -1,10 +1,10 @@
 //! Every rule with a file that it speaks of, and the place that it points to.
 
 use crate::desired::fixture::{
-    check, check_platform, check_tree, check_workflow, read, tenant_tree, tree, valid,
+    check, check_platform, check_tree, check_workflow, entry, read, tenant_tree, tree, valid,
 };
 use crate::desired::report;
-use crate::domain::{Mode, Severity, TenantId};
+use crate::domain::{Diagnostic, Entry, Mode, Position, Seen, SeenSecret, Severity, Span, TenantId};
 
 const RUN: &str = "run: scripts/a.sh\n";
 
@@ -364,6 +364,47 @@ fn w_shared_workflows_get_what_they_ask_for() {
     assert_eq!(ids("uses: shared/x\n"), ["W226"]);
     assert_eq!(ids("uses: shared/x\nsecrets: { db_url: db_url, other: mine }\n"), ["K301", "W226"]);
     assert_eq!(ids("uses: shared/x\nsecrets: { db_url: db_url }\nrun: scripts/a.sh\n"), ["S109"]);
+}
+
+#[test]
+fn k_what_is_too_large_to_be_held_is_searched_or_said_not_to_be() {
+    let place = Position { offset: 2_000_000, line: 40_000, column: 7 };
+    let large = |what: Option<SeenSecret>| {
+        let span = Span { start: place, end: Position { offset: 2_000_040, line: 40_000, column: 47 } };
+        let seen: Vec<_> = what.into_iter().map(|what| Seen { what, span }).collect();
+        Entry { content: None, size: 15 << 20, searched: Some(seen.into()), ..entry("", b"") }
+    };
+    let ids = |files: Vec<(&str, Entry)>| {
+        let mut tree = tenant_tree(&[("workflows/sync.yaml", RUN)]);
+        let root = |(path, entry): (&str, Entry)| (format!("tenants/acme/scripts/{path}"), entry);
+        tree.files.extend(files.into_iter().map(root));
+        let (_, found) = read(&tree, &[]);
+        let line = |one: &Diagnostic| one.at.span.map(|span| span.start.line);
+        found.iter().map(|one| (one.rule.id, one.at.path.clone(), line(one))).collect::<Vec<_>>()
+    };
+    let at = |rule, name: &str, line| (rule, format!("tenants/acme/scripts/{name}"), line);
+    let found = ids(vec![
+        ("a.csv", large(None)),
+        ("b.csv", large(Some(SeenSecret::PrivateKey))),
+        ("c.csv", large(Some(SeenSecret::Token("a GitHub token")))),
+        ("d.csv", large(Some(SeenSecret::UrlPassword))),
+        // Together more than 64 MiB, which the daemon and a laptop count in the same order.
+        ("e.csv", large(Some(SeenSecret::PrivateKey))),
+    ]);
+    let line = Some(40_000);
+    let want = [
+        at("K313", "b.csv", line),
+        at("K324", "c.csv", line),
+        at("K325", "d.csv", line),
+        at("K331", "e.csv", None),
+    ];
+    assert_eq!(found, want);
+    assert_eq!(ids(vec![("a.csv", Entry { searched: None, ..large(None) })]), [at("K331", "a.csv", None)]);
+    assert_eq!(
+        ids(vec![("a.csv", Entry { mode: Mode::Submodule, ..large(None) })]).len(),
+        1,
+        "a link's rule alone"
+    );
 }
 
 #[test]
