@@ -346,9 +346,10 @@ impl App {
             let started = keeper.pass().await?.started;
             worker.until_idle().await?;
             let now = (self.clock)();
-            match self.store.wake(100, now).await? {
-                // A retry or a timeout of a run that goes on; schedules of later are left.
-                Some(next) if next.since(now) <= RETRY_WAIT_MAX => {
+            self.store.wake(100, now).await?;
+            match self.store.goes_on(now + RETRY_WAIT_MAX).await? {
+                // A retry or a timeout of a run that goes on; schedules of later and people are left.
+                Some(next) => {
                     quiet = false;
                     tokio::time::sleep(next.since(now).to_std().max(Duration::from_millis(10))).await;
                 }

@@ -52,6 +52,8 @@ impl Play {
 fn what_waits_for_people_goes_on_when_they_agree() {
     let mut play = Play::asking(flow(2));
     assert_eq!((play.queued(), play.state.phase), (vec![], Phase::Waiting));
+    assert!(play.wake().is_some(), "the time to answer runs out");
+    assert_eq!(goes_on(&play.pins, &play.state), None, "it waits for people and for nothing else");
     assert_eq!(play.approve("carol").queued(), []);
     assert_eq!(play.state.outcome, None);
     assert_eq!(play.approve("dan").queued(), [("load".into(), 0, 1)]);

@@ -31,7 +31,7 @@ pub use sensitive::{
     Sensitive, filled as with_sensitive, in_clear as sensitive_in_clear, sealed, used as sensitive_used,
 };
 pub use state::*;
-pub use time::next_wake;
+pub use time::{goes_on, next_wake};
 
 #[cfg(test)]
 mod approval_tests;

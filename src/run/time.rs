@@ -68,6 +68,15 @@ pub(super) fn count(pins: &RunPins, state: &mut RunState, now: Timestamp) {
 /// The next time at which [`super::RunEvent::Tick`] may change something; `None` if only news can.
 #[must_use]
 pub fn next_wake(pins: &RunPins, state: &RunState) -> Option<Timestamp> {
+    let asked = state.steps.values().filter_map(super::approval::open).map(|open| open.until);
+    let asked = if state.outcome.is_none() { asked.min() } else { None };
+    asked.into_iter().chain(goes_on(pins, state)).min()
+}
+
+/// The next time at which a run goes on whether people answer or not: an attempt again, a lease that ran out, the end
+/// of the run's time. `None` if it waits for people or for nothing.
+#[must_use]
+pub fn goes_on(pins: &RunPins, state: &RunState) -> Option<Timestamp> {
     if state.outcome.is_some() {
         return None;
     }
@@ -77,8 +86,7 @@ pub fn next_wake(pins: &RunPins, state: &RunState) -> Option<Timestamp> {
         .filter_map(|(id, step)| Some((pins.workflow.step(id)?, step)))
         .flat_map(|(declared, step)| step.items.iter().filter_map(move |item| wake_of(item, declared)));
     let run = if state.cancel.is_none() { run_ends(pins, state) } else { None };
-    let asked = state.steps.values().filter_map(super::approval::open).map(|open| open.until);
-    items.chain(asked).chain(run).min()
+    items.chain(run).min()
 }
 
 fn wake_of(item: &ItemState, step: &Step) -> Option<Timestamp> {

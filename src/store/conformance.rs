@@ -425,8 +425,11 @@ async fn a_lease_that_is_over_can_write_nothing(store: Tested) {
     let lost = claim(&store, 1, START).await.remove(0);
     store.holds(&lost.permit, &lost.attempt, at(60)).await.unwrap();
     refused(store.holds(&lost.permit, &lost.attempt, at(61)).await, "stale");
+    assert!(store.goes_on(at(600)).await.unwrap().is_some(), "a lease runs out by itself");
+    assert_eq!(store.goes_on(at(59)).await.unwrap(), None, "and not before its time");
     let next_wake = store.wake(10, at(61)).await.unwrap();
     assert_eq!(next_wake, None, "what is queued waits for no time");
+    assert_eq!(store.goes_on(at(600)).await.unwrap(), None, "what is queued waits for a worker");
     let again = claim(&store, 1, at(61)).await.remove(0);
     assert_eq!(again.attempt.attempt, 2);
     refused(store.complete(&lost.permit, &lost.attempt, report(Outcome::Failure), at(62)).await, "stale");

@@ -457,6 +457,8 @@ pub trait Store: Send + Sync {
     ) -> Result<bool, StoreError>;
     /// Ticks every run whose time has come, at most `limit`; gives the next time one will.
     async fn wake(&self, limit: u32, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    /// The next time up to `until` at which a run goes on whether people answer or not.
+    async fn goes_on(&self, until: Timestamp) -> Result<Option<Timestamp>, StoreError>;
     /// The applied state against which the broker narrows a step's reach, read under its lease.
     async fn reach(
         &self,

@@ -292,6 +292,9 @@ impl<E: Engine> Store for E {
         }
         self.write(work!(|rows| op::wake(rows, limit, now))).await
     }
+    async fn goes_on(&self, until: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read(work!(|rows| op::goes_on(rows, until))).await
+    }
     async fn reach(
         &self,
         permit: &Permit<action::ReadSecret>,

@@ -186,3 +186,27 @@ fn a_run_of_the_work_tree_names_what_asks_before_it_starts() {
         done.ok().says("loading");
     }
 }
+
+#[test]
+fn a_pass_that_waits_leaves_what_waits_for_people_and_says_so() {
+    let bench = bench();
+    let release = RELEASE
+        .replace("on: { schedule: \"0 0 1 1 *\" }", "on: { commit: { first: true } }")
+        .replace("timeout: 24h", "timeout: 9m");
+    bench.write("tenants/acme/workflows/release.yaml", &release);
+    bench.write(
+        "tenants/acme/workflows/again.yaml",
+        "on: { commit: { first: true } }\nscript: \"exit 1\"\nretry: { attempts: 2, backoff: 1s, jitter: false }\n",
+    );
+    bench.commit("first");
+    let (repo, data) = (bench.repo(), bench.data());
+    let (repo, data) = (repo.to_str().unwrap(), data.to_str().unwrap());
+    let pass = ["reconcile", "--repo", repo, "--data", data, "--wait", "--limits", "best-effort"];
+    let mut child = bench.tenantry(&pass).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    // Nobody answers: the pass must not sit there until the nine minutes are over.
+    let ended = until(120, "the pass ends", || child.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0), "nothing is wrong with the tenant");
+    let said = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+    assert!(said.contains("step check waits for an approval, 0 of 1 until"), "{said}");
+    assert!(said.contains("acme/again failure"), "a retry is waited for: {said}");
+}

@@ -497,6 +497,25 @@ pub(in crate::store) async fn cancel(
     audit_in(rows, &scope, [AuditEntry { run: Some(id.clone()), ..audit }]).await
 }
 
+/// Runs that one question is answered from; more of them are looked at by the next one.
+const LOOKED_AT_MAX: u32 = 10_000;
+
+pub(in crate::store) async fn goes_on(rows: &mut dyn Rows, until: Timestamp) -> Found<Option<Timestamp>> {
+    let mut next = None;
+    for key in rows.due(until, LOOKED_AT_MAX).await? {
+        match rows.run(&key).await {
+            Ok(Some(run)) => {
+                let pins = rows.pins(&run.key).await?;
+                next = [next, run::goes_on(&pins, &run.state)].into_iter().flatten().min();
+            }
+            // A damaged run goes on for nobody.
+            Ok(None) | Err(StoreError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(next)
+}
+
 pub(in crate::store) async fn wake(
     rows: &mut dyn Rows,
     limit: u32,
