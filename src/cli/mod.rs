@@ -301,18 +301,18 @@ fn run_secrets(args: &secrets::SecretsArgs) -> ExitCode {
                 };
                 return asking(async {
                     for (secrets::SecretPath { tenant, name }, version) in &named {
-                        steering::revoke(&revoke.reach, tenant, name, version, reason).await?;
+                        steering::revoke(&revoke.end.reach, tenant, name, version, reason).await?;
                     }
                     Ok(())
                 });
             }
         }
-        secrets::SecretsCommand::Rotate(rotate) if rotate.leaked && rotate.reach.data.is_some() => {
+        secrets::SecretsCommand::Rotate(rotate) if rotate.leaked && rotate.end.reach.data.is_some() => {
             let secrets::SecretPath { tenant, name } = &rotate.secret;
             let reason = rotate.reason.as_deref().unwrap_or_default();
             match secrets::leaking(rotate) {
                 Ok(old) => {
-                    let code = asking(steering::revoke(&rotate.reach, tenant, name, &old, reason));
+                    let code = asking(steering::revoke(&rotate.end.reach, tenant, name, &old, reason));
                     if code != ExitCode::SUCCESS {
                         anstream::eprintln!(
                             "the change goes on all the same: it revokes {old} once it is merged"

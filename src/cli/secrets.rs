@@ -83,6 +83,46 @@ pub struct RepositoryArgs {
     pub repo: Option<PathBuf>,
 }
 
+impl RepositoryArgs {
+    fn tree(&self) -> Result<WorkTree, (u8, Told)> {
+        WorkTree::find(self.repo.as_deref()).map_err(could_not)
+    }
+    /// The work tree, if it has the tenant.
+    fn tree_of(&self, tenant: &TenantId) -> Result<WorkTree, (u8, Told)> {
+        let tree = self.tree()?;
+        tree.check_tenant(tenant).map_err(|told| (NO, told))?;
+        Ok(tree)
+    }
+}
+
+/// What a command that opens files and changes them takes.
+#[derive(Debug, Args)]
+pub struct OpenArgs {
+    /// Keys.
+    #[command(flatten)]
+    pub keys: keys::KeyArgs,
+    /// Whether it is proposed.
+    #[command(flatten)]
+    pub propose: ProposeArgs,
+    /// The repository.
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
+
+/// What a command that ends a version, at a daemon or in the files, takes.
+#[derive(Debug, Args)]
+pub struct EndArgs {
+    /// The daemon.
+    #[command(flatten)]
+    pub reach: crate::cli::ReachArgs,
+    /// Whether it is proposed.
+    #[command(flatten)]
+    pub propose: ProposeArgs,
+    /// The repository.
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
+
 /// The options of `tenantry secrets init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
@@ -223,8 +263,7 @@ fn init(args: &InitArgs, now: Timestamp) -> Done {
             "say where identities are kept: `--data DATA` of the daemon, or `--identities DIR`".to_owned(),
         )
     })?;
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
-    tree.check_tenant(&args.tenant).map_err(|told| (NO, told))?;
+    let tree = args.repository.tree_of(&args.tenant)?;
     let custody = Custody::new(directory);
     let mut out = String::new();
     let path = custody.path(&args.tenant).display().to_string();

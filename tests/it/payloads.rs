@@ -1,11 +1,9 @@
 //! What a run was given and wrote, once it is over, against a real daemon: in no file in clear, said to be sealed or
 //! dropped, and opened for a rerun by whoever holds the identity.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use super::workbench::{Daemon, Workbench, until};
+use super::workbench::{Daemon, Workbench, holding, until};
 
 const CANARY: &str = "order-4711-canary";
 
@@ -65,21 +63,6 @@ fn ended(bench: &Workbench, args: &[&str]) -> (String, Value) {
         record["outcome"].is_string().then_some(record)
     });
     (run, record)
-}
-
-fn holding(directory: &Path, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(holding(&path, text));
-        } else if let Ok(bytes) = std::fs::read(&path)
-            && bytes.windows(text.len()).any(|part| part == text.as_bytes())
-        {
-            found.push(path.display().to_string());
-        }
-    }
-    found
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! Sensitive inputs: what a person gives is stored by nobody in clear, shown by nobody, and reaches the step that
 //! names it.
 
-use std::path::Path;
-
-use super::workbench::{Daemon, Workbench, until};
+use super::workbench::{Daemon, Workbench, holding, until};
 
 const CANARY: &str = "canary-7f3a@acme.example";
 
@@ -42,22 +40,6 @@ fn serve(bench: &Workbench) -> Daemon {
         (up && !bench.status("acme")["last_applied_commit"].is_null()).then_some(())
     });
     daemon
-}
-
-/// Files below a directory that hold a text.
-fn holding(directory: &Path, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(holding(&path, text));
-        } else if let Ok(bytes) = std::fs::read(&path)
-            && bytes.windows(text.len()).any(|part| part == text.as_bytes())
-        {
-            found.push(path.display().to_string());
-        }
-    }
-    found
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use clap::Args;
 
-use super::worktree::WorkTree;
 use super::{Done, NO, Outcome, RepositoryArgs, could_not};
 
 /// The options of `tenantry secrets sops-config`.
@@ -23,7 +22,7 @@ pub struct ConfigArgs {
 }
 
 pub(super) fn sops_config(args: &ConfigArgs) -> Done {
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
+    let tree = args.repository.tree()?;
     let wanted = tree.creation_rules().map_err(|told| (NO, told))?;
     if args.print {
         return Ok(Outcome::printed(wanted));

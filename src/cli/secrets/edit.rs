@@ -15,10 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
 use super::decrypt::{by_text, read, refused};
-use super::keys::{KeyArgs, ask};
+use super::keys::ask;
 use super::worktree::{Told, WorkTree};
-use super::{COULD_NOT, Done, NO, Outcome, RepositoryArgs, SecretPath, could_not};
-use crate::cli::proposing::ProposeArgs;
+use super::{COULD_NOT, Done, NO, OpenArgs, Outcome, SecretPath, could_not};
 use crate::domain::{Timestamp, VersionId};
 use crate::record::redactable;
 use crate::secrets::{edit_fresh, words};
@@ -42,15 +41,9 @@ pub struct EditArgs {
     /// What kind of file it is [default: by its name, else by its text]
     #[arg(long, value_name = "TYPE", value_parser = super::format_parser())]
     pub input_type: Option<Format>,
-    /// Keys.
+    /// Keys, proposal, repository.
     #[command(flatten)]
-    pub keys: KeyArgs,
-    /// Whether it is proposed.
-    #[command(flatten)]
-    pub propose: ProposeArgs,
-    /// The repository.
-    #[command(flatten)]
-    pub repository: RepositoryArgs,
+    pub open: OpenArgs,
 }
 
 /// What is edited.
@@ -65,7 +58,7 @@ struct Target {
 pub(super) fn edit(args: &EditArgs, now: Timestamp) -> Done {
     let target = find(args)?;
     let tenant = target.secret.as_ref().map(|(secret, _)| &secret.tenant);
-    let mut found = args.keys.find(tenant).map_err(could_not)?;
+    let mut found = args.open.keys.find(tenant).map_err(could_not)?;
     let before = read(Some(&target.path))
         .map_err(|error| could_not(format!("cannot read `{}`: {error}", target.shown)))?;
     let by_name = Format::of_path(&target.shown);
@@ -113,7 +106,7 @@ pub(super) fn edit(args: &EditArgs, now: Timestamp) -> Done {
     if let Some(tree) = &target.tree {
         done.proposal(
             tree,
-            args.propose,
+            args.open.propose,
             "secrets/edit",
             &format!("secrets: change {}", target.shown),
             vec![target.shown.clone()],
@@ -126,8 +119,7 @@ fn find(args: &EditArgs) -> Result<Target, (u8, Told)> {
     let path = PathBuf::from(&args.target);
     let secret = args.target.parse::<SecretPath>();
     if let (Ok(secret), false) = (&secret, path.is_file()) {
-        let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
-        tree.check_tenant(&secret.tenant).map_err(|told| (NO, told))?;
+        let tree = args.open.repository.tree_of(&secret.tenant)?;
         let listed = super::listed(&tree, &secret.tenant)?;
         let entry = listed.iter().find(|entry| entry.name == secret.name.as_str());
         let entry = entry.ok_or_else(|| {
@@ -155,7 +147,7 @@ fn find(args: &EditArgs) -> Result<Target, (u8, Told)> {
         ));
     }
     // A file of a tenant is its secrets', also where it was named by its path.
-    let tree = WorkTree::find(args.repository.repo.as_deref()).ok();
+    let tree = args.open.repository.tree().ok();
     let inside = tree.as_ref().and_then(|tree| {
         let full = path.canonicalize().ok()?;
         let root = tree.path("").canonicalize().ok()?;

@@ -8,10 +8,8 @@ use clap::Args;
 
 use super::decrypt::{by_text, read, refused};
 use super::index::{self, Arrival};
-use super::keys::{KeyArgs, ask};
-use super::worktree::WorkTree;
-use super::{Done, NO, Outcome, RepositoryArgs, could_not};
-use crate::cli::proposing::ProposeArgs;
+use super::keys::ask;
+use super::{Done, NO, OpenArgs, Outcome, could_not};
 use crate::domain::{SecretName, TenantId, Timestamp, VersionId};
 use crate::record::redactable;
 use crate::secrets::seal_fresh;
@@ -40,28 +38,21 @@ pub struct ImportArgs {
     /// Say what would be imported, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Keys.
+    /// Keys, proposal, repository.
     #[command(flatten)]
-    pub keys: KeyArgs,
-    /// Whether it is proposed.
-    #[command(flatten)]
-    pub propose: ProposeArgs,
-    /// The repository.
-    #[command(flatten)]
-    pub repository: RepositoryArgs,
+    pub open: OpenArgs,
 }
 
 pub(super) fn import(args: &ImportArgs, now: Timestamp) -> Done {
     let tenant = &args.tenant;
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
-    tree.check_tenant(tenant).map_err(|told| (NO, told))?;
+    let tree = args.open.repository.tree_of(tenant)?;
     let recipients = super::recipients(&tree, tenant)?;
     let shown = args.file.display().to_string();
     let bytes =
         read(Some(&args.file)).map_err(|error| could_not(format!("cannot read `{shown}`: {error}")))?;
     let bytes = zeroize::Zeroizing::new(bytes);
     let format = args.input_type.or_else(|| Format::of_path(&shown)).unwrap_or_else(|| by_text(&bytes));
-    let mut found = args.keys.find(Some(tenant)).map_err(could_not)?;
+    let mut found = args.open.keys.find(Some(tenant)).map_err(could_not)?;
     let opened = found.open_with(&mut ask, |identities| sops::open_as(&bytes, format, identities));
     let (documents, plain) = match opened {
         Ok(opened) => (opened.documents, false),
@@ -166,7 +157,7 @@ pub(super) fn import(args: &ImportArgs, now: Timestamp) -> Done {
         );
     }
     let title = format!("secrets: import {} values for {tenant}", made.len() - 1);
-    done.proposal(&tree, args.propose, &format!("secrets/import-{tenant}"), &title, made)?;
+    done.proposal(&tree, args.open.propose, &format!("secrets/import-{tenant}"), &title, made)?;
     Ok(done)
 }
 

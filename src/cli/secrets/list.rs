@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 
 use super::index::{self, Listed, ListedVersion};
 use super::uses::{self, Uses};
-use super::worktree::WorkTree;
 use super::{Done, NO, Outcome, RepositoryArgs, could_not, printable};
 use crate::domain::{Length, TenantId, Timestamp};
 
@@ -53,8 +52,7 @@ pub(crate) struct LastUse {
 }
 
 pub(super) fn list(args: &ListArgs, now: Timestamp, last: Option<&LastUses>) -> Done {
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
-    tree.check_tenant(&args.tenant).map_err(|told| (NO, told))?;
+    let tree = args.repository.tree_of(&args.tenant)?;
     let file = format!("tenants/{}/secrets.yaml", args.tenant);
     let text = tree.read(&file).map_err(could_not)?.unwrap_or_default();
     let listed = index::read(&text).map_err(|error| (NO, format!("`{file}`: {error}")))?;

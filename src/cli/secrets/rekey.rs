@@ -6,10 +6,9 @@ use clap::Args;
 
 use super::decrypt::{read, refused};
 use super::index;
-use super::keys::{KeyArgs, ask};
+use super::keys::ask;
 use super::worktree::WorkTree;
-use super::{Done, NO, Outcome, RepositoryArgs, USAGE, could_not};
-use crate::cli::proposing::ProposeArgs;
+use super::{Done, NO, OpenArgs, Outcome, USAGE, could_not};
 use crate::domain::{TenantId, Timestamp};
 use crate::secrets::reseal_fresh;
 use crate::sops::{Editable, Format, Recipient};
@@ -30,23 +29,16 @@ pub struct RekeyArgs {
     /// The tenant's identity has leaked: make a new one
     #[arg(long)]
     pub leaked: bool,
-    /// Keys.
+    /// Keys, proposal, repository.
     #[command(flatten)]
-    pub keys: KeyArgs,
-    /// Whether it is proposed.
-    #[command(flatten)]
-    pub propose: ProposeArgs,
-    /// The repository.
-    #[command(flatten)]
-    pub repository: RepositoryArgs,
+    pub open: OpenArgs,
 }
 
 pub(super) fn rekey(args: &RekeyArgs, now: Timestamp) -> Done {
     let tenant = &args.tenant;
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
-    tree.check_tenant(tenant).map_err(|told| (NO, told))?;
+    let tree = args.open.repository.tree_of(tenant)?;
     let listed = super::listed(&tree, tenant)?;
-    let mut found = args.keys.find(Some(tenant)).map_err(could_not)?;
+    let mut found = args.open.keys.find(Some(tenant)).map_err(could_not)?;
     let mut files: Vec<String> = listed
         .iter()
         .flat_map(|secret| &secret.versions)
@@ -134,7 +126,7 @@ pub(super) fn rekey(args: &RekeyArgs, now: Timestamp) -> Done {
     } else {
         format!("secrets: give {tenant}'s files a new data key")
     };
-    done.proposal(&tree, args.propose, &format!("secrets/rekey-{tenant}"), &title, changed)?;
+    done.proposal(&tree, args.open.propose, &format!("secrets/rekey-{tenant}"), &title, changed)?;
     Ok(done)
 }
 
@@ -146,7 +138,7 @@ fn replace_identity(
     now: Timestamp,
 ) -> Result<(String, String), (u8, String)> {
     let tenant = &args.tenant;
-    let custody = args.keys.custody().ok_or_else(|| {
+    let custody = args.open.keys.custody().ok_or_else(|| {
         (
             USAGE,
             "say where the tenant's identity is kept: `--data DATA` of the daemon, or `--identities DIR`"

@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use clap::Args;
 
 use super::index;
-use super::worktree::{Told, WorkTree};
-use super::{Done, NO, Outcome, RepositoryArgs, SecretPath, USAGE, could_not};
-use crate::cli::proposing::ProposeArgs;
+use super::worktree::Told;
+use super::{Done, EndArgs, NO, Outcome, SecretPath, USAGE, could_not};
 use crate::domain::{TenantId, VersionId};
 
 /// The options of `tenantry secrets revoke`.
@@ -33,15 +32,9 @@ pub struct RevokeArgs {
     /// Why; with a reason the running daemon revokes it at once, without one the work tree is changed
     #[arg(long)]
     pub reason: Option<String>,
-    /// The daemon.
+    /// Daemon, proposal, repository.
     #[command(flatten)]
-    pub reach: crate::cli::ReachArgs,
-    /// Whether it is proposed.
-    #[command(flatten)]
-    pub propose: ProposeArgs,
-    /// The repository.
-    #[command(flatten)]
-    pub repository: RepositoryArgs,
+    pub end: EndArgs,
 }
 
 /// What is to be revoked; with `--all` as the index of the work tree has it.
@@ -53,8 +46,7 @@ pub(super) fn named(args: &RevokeArgs) -> Result<Vec<(SecretPath, VersionId)>, (
     let tenant: TenantId = args.target.parse().map_err(|_| {
         (USAGE, format!("`{}` is no tenant: `--all` revokes all versions of one, for good", args.target))
     })?;
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
-    tree.check_tenant(&tenant).map_err(|told| (NO, told))?;
+    let tree = args.end.repository.tree_of(&tenant)?;
     let mut found = Vec::new();
     for secret in super::listed(&tree, &tenant)? {
         for version in secret.versions.iter().filter(|version| version.state != "revoked") {
@@ -74,8 +66,7 @@ pub(super) fn revoke(args: &RevokeArgs) -> Done {
     let Some((SecretPath { tenant, .. }, _)) = named.first() else {
         return Ok(Outcome::printed("every version is revoked already\n"));
     };
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
-    tree.check_tenant(tenant).map_err(|told| (NO, told))?;
+    let tree = args.end.repository.tree_of(tenant)?;
     let file = format!("tenants/{tenant}/secrets.yaml");
     let before = tree.read(&file).map_err(could_not)?.unwrap_or_default();
     let mut text = before.clone();
@@ -120,6 +111,6 @@ pub(super) fn revoke(args: &RevokeArgs) -> Done {
         ),
         _ => (format!("secrets: revoke all of {tenant}"), format!("secrets/revoke-all-{tenant}")),
     };
-    done.proposal(&tree, args.propose, &branch, &title, vec![file])?;
+    done.proposal(&tree, args.end.propose, &branch, &title, vec![file])?;
     Ok(done)
 }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::index::{self, Arrival};
 use super::worktree::{Told, WorkTree};
-use super::{Done, NO, Outcome, RepositoryArgs, SecretPath, USAGE, could_not, uses};
+use super::{Done, EndArgs, NO, Outcome, RepositoryArgs, SecretPath, USAGE, could_not, uses};
 use crate::cli::proposing::ProposeArgs;
 use crate::domain::{Length, Timestamp, VersionId};
 use crate::record::redactable;
@@ -69,19 +69,13 @@ pub struct RotateArgs {
     /// Why, for the record
     #[arg(long, value_name = "TEXT", requires = "leaked")]
     pub reason: Option<String>,
-    /// The daemon.
+    /// Daemon, proposal, repository.
     #[command(flatten)]
-    pub reach: crate::cli::ReachArgs,
-    /// Whether it is proposed.
-    #[command(flatten)]
-    pub propose: ProposeArgs,
-    /// The repository.
-    #[command(flatten)]
-    pub repository: RepositoryArgs,
+    pub end: EndArgs,
 }
 
 pub(super) fn set(args: &SetArgs, now: Timestamp) -> Done {
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
+    let tree = args.repository.tree()?;
     let arrival = if args.pending { Arrival::Pending } else { Arrival::Current { until: None } };
     let mut done = add(&tree, &args.secret, args.version.as_ref(), arrival, now)?;
     let (files, version) = (std::mem::take(&mut done.files), std::mem::take(&mut done.version));
@@ -100,9 +94,8 @@ pub(crate) struct Rotation {
 
 /// Looks before anything is changed: the secret has to have a current version.
 pub(crate) fn prepare(args: &RotateArgs) -> Result<Rotation, (u8, Told)> {
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
     let SecretPath { tenant, name } = &args.secret;
-    tree.check_tenant(tenant).map_err(|told| (NO, told))?;
+    let tree = args.end.repository.tree_of(tenant)?;
     let listed = super::listed(&tree, tenant)?;
     let entry = listed.iter().find(|entry| entry.name == name.as_str());
     let entry = entry.ok_or_else(|| {
@@ -166,7 +159,7 @@ pub(crate) fn rotate(args: &RotateArgs, found: &Rotation, now: Timestamp) -> Don
         Some(reason) => format!("{title}\n\n{old} is revoked: {reason}"),
         None => title,
     };
-    done.proposal(tree, args.propose, &branch("rotate", &args.secret, &version), &title, files)?;
+    done.proposal(tree, args.end.propose, &branch("rotate", &args.secret, &version), &title, files)?;
     Ok(done)
 }
 

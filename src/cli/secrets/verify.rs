@@ -10,7 +10,7 @@ use super::index;
 use super::keys::{KeyArgs, ask};
 use super::list::{ListFormat, table};
 use super::worktree::WorkTree;
-use super::{Done, NO, Outcome, RepositoryArgs, could_not, uses};
+use super::{Done, Outcome, RepositoryArgs, could_not, uses};
 use crate::domain::{SecretName, Severity, TenantId, VersionId};
 use crate::record::redactable;
 use crate::secrets::UserIdentities;
@@ -45,8 +45,7 @@ struct Checked {
 }
 
 pub(super) fn verify(args: &VerifyArgs) -> Done {
-    let tree = WorkTree::find(args.repository.repo.as_deref()).map_err(could_not)?;
-    tree.check_tenant(&args.tenant).map_err(|told| (NO, told))?;
+    let tree = args.repository.tree_of(&args.tenant)?;
     let listed = super::listed(&tree, &args.tenant)?;
     let mut found = args.keys.find(Some(&args.tenant)).map_err(could_not)?;
     let mut checked = Vec::new();
