@@ -68,6 +68,27 @@ pub(super) fn status_row(tenant: &str, row: &StatusRow, findings: bool, now: Tim
     value
 }
 
+/// The steps at which runs wait for people: who may answer, how many have, until when.
+pub(super) fn waiting(open: &[RunRecord]) -> Value {
+    let asked = open.iter().flat_map(|run| {
+        let steps = run.steps.iter().filter(|step| step.outcome.is_none());
+        steps.filter_map(move |step| Some((run, &step.id, step.approval.as_ref()?)))
+    });
+    let told = asked.map(|(run, step, asked)| {
+        json!({
+            "run": run.id,
+            "workflow": run.workflow,
+            "step": step,
+            "from": asked.from,
+            "count": asked.count,
+            "given": asked.given.len(),
+            "asked_at": asked.asked_at,
+            "until": asked.until,
+        })
+    });
+    told.collect()
+}
+
 /// What a source that is not read, or not followed, means for every tenant: the row below is as of an older head.
 fn stale_condition(source: &SourceRow, now: Timestamp) -> Option<Condition> {
     let reason = match source.state.as_str() {

@@ -31,8 +31,13 @@ pub(super) async fn status(session: Session, Path(tenant): Path<String>) -> Answ
     let store = &session.ports().store;
     let (permit, actual) = session.permit::<action::ViewHealth>(&tenant).await?;
     let row = store.status(&permit).await?;
-    let findings = session.decide::<action::View>(&actual).is_ok();
-    let tenants = vec![documents::status_row(&tenant, &row, findings, session.now)];
+    let view = session.decide::<action::View>(&actual);
+    let mut told = documents::status_row(&tenant, &row, view.is_ok(), session.now);
+    if let Ok(view) = view {
+        let open = RunFilter { open: true, limit: RUNS_MAX, ..RunFilter::default() };
+        told["waiting"] = documents::waiting(&store.runs(&view, &open).await?);
+    }
+    let tenants = vec![told];
     let (source, platform) = (store.source().await?, store.platform_status().await?);
     Ok(Json(documents::status(&source, platform.as_ref(), tenants, session.now)))
 }
@@ -45,6 +50,8 @@ pub(super) struct RunsQuery {
     commit: Option<String>,
     #[serde(default)]
     failed: bool,
+    #[serde(default)]
+    open: bool,
     suffix: Option<String>,
     before: Option<String>,
     limit: Option<u32>,
@@ -70,6 +77,7 @@ impl RunsQuery {
                 Some(text) => Some(text.parse().map_err(|_| wrong("full commit id", text))?),
             },
             failed: self.failed,
+            open: self.open,
             suffix: match &self.suffix {
                 None => None,
                 Some(text) if is_suffix(text) => Some(text.clone()),

@@ -103,6 +103,22 @@ pub fn human_status(document: &Value, whole: bool) {
                 shown(&missing.join(", "))
             ));
         }
+        for one in tenant["waiting"].as_array().into_iter().flatten() {
+            let from: Vec<_> =
+                one["from"].as_array().into_iter().flatten().filter_map(Value::as_str).map(shown).collect();
+            page::line(&format!(
+                "{}/{}: step {} waits for an approval by {}, {} of {} until {}: `tenantry approve-step {}/{}`",
+                text(tenant, "tenant"),
+                text(one, "workflow"),
+                text(one, "step"),
+                from.join(" or "),
+                one["given"],
+                one["count"],
+                text(one, "until"),
+                text(one, "run"),
+                text(one, "step"),
+            ));
+        }
         if whole {
             findings(tenant);
         }
@@ -161,6 +177,9 @@ pub struct RunsArgs {
     /// Only those that failed
     #[arg(long)]
     pub failed: bool,
+    /// Only those that are not over
+    #[arg(long, conflicts_with = "failed")]
+    pub open: bool,
     /// At most so many, newest first
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
@@ -190,6 +209,9 @@ pub async fn runs(args: &RunsArgs) -> Result<(), Ending> {
     }
     if args.failed {
         target.push_str("&failed=true");
+    }
+    if args.open {
+        target.push_str("&open=true");
     }
     let document = door.ask(Question::get(target)).await?;
     match args.format.format {

@@ -833,6 +833,9 @@ async fn runs_are_listed_newest_first_and_found_by_their_end(store: Tested) {
     assert_eq!(list(RunFilter { before: Some(run_id(3)), ..all() }).await, [run_id(2), run_id(1)]);
     assert_eq!(list(RunFilter { workflow: Some(v.id.clone()), ..all() }).await, [run_id(2)]);
     assert_eq!(list(RunFilter { failed: true, ..all() }).await, [run_id(1)]);
+    assert_eq!(list(RunFilter { open: true, ..all() }).await, [run_id(4), run_id(3), run_id(2)]);
+    assert_eq!(list(RunFilter { open: true, limit: 1, ..all() }).await, [run_id(4)]);
+    assert_eq!(list(RunFilter { open: true, workflow: Some(v.id.clone()), ..all() }).await, [run_id(2)]);
     assert_eq!(list(RunFilter { commit: Some(commit(9)), ..all() }).await, []);
     let suffix = run_id(3).short().to_owned();
     assert_eq!(list(RunFilter { suffix: Some(suffix), ..all() }).await, [run_id(3)]);

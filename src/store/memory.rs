@@ -298,6 +298,7 @@ impl Rows for MemoryRows {
             filter.workflow.as_ref().is_none_or(|workflow| run.workflow == *workflow)
                 && filter.commit.as_ref().is_none_or(|commit| run.commit == *commit)
                 && (!filter.failed || failed(run))
+                && (!filter.open || !run.is_over())
                 && filter.suffix.as_ref().is_none_or(|suffix| run.key.id.as_str().ends_with(suffix))
                 && filter.before.as_ref().is_none_or(|before| run.key.id < *before)
         };

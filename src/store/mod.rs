@@ -126,6 +126,8 @@ pub struct RunFilter {
     pub commit: Option<CommitId>,
     /// Only failed ones (failure, error, timed_out).
     pub failed: bool,
+    /// Only those that are not over.
+    pub open: bool,
     /// Only those whose id ends so: how a shortened id is found again.
     pub suffix: Option<String>,
     /// Only what was made before this run, for paging.

@@ -78,6 +78,16 @@ fn a_run_waits_for_people_over_a_kill_and_goes_on_when_they_agree() {
     bench.run(&["approve-step", &format!("{run}/load"), "--as", "dan"]).exits(1).says("does not ask");
     bench.run(&["approve-step", &run, "--as", "dan"]).exits(2).says("is not RUN/STEP");
     bench.run(&["runs", "acme", "--as", "dan"]).ok().says("step check waits for an approval, 0 of 1");
+    bench
+        .run(&["runs", "acme", "--open", "--as", "dan"])
+        .ok()
+        .says("step check waits for an approval, 0 of 1");
+    let status = bench.run(&["status", "acme", "--as", "dan"]).ok();
+    status.says("acme/release: step check waits for an approval by operator, 0 of 1 until 2");
+    let status = bench.run(&["status", "acme", "--as", "dan", "--format", "json"]).ok().json();
+    let waiting = &status["tenants"][0]["waiting"];
+    assert_eq!(waiting.as_array().unwrap().len(), 1, "{waiting:#}");
+    assert_eq!((&waiting[0]["run"], &waiting[0]["step"]), (&run.clone().into(), &"check".into()));
 
     // Neither a kill nor a restart answers for anybody.
     daemon.kill();

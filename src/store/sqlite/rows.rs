@@ -459,7 +459,7 @@ impl Rows for SqliteRows<'_> {
         row.map_or(Ok(None), |row| Columns { row: &row, what: "run" }.time_or_null(0))
     }
     async fn list(&mut self, scope: &Scope, filter: &RunFilter) -> Found<Vec<RunRow>> {
-        let query = of(sql::LIST, scope)
+        let query = of(if filter.open { sql::LIST_OPEN } else { sql::LIST }, scope)
             .bind(filter.workflow.as_ref().map(|workflow| workflow.as_str().to_owned()))
             .bind(filter.commit.as_ref().map(|commit| commit.as_str().to_owned()))
             .bind(filter.failed)

@@ -108,6 +108,12 @@ statements! {
         AND (?5 = 0 OR outcome IN ('failure', 'error', 'timed_out')) \
         AND (?6 IS NULL OR substr(run_id, -length(?6)) = ?6) AND (?7 IS NULL OR run_id < ?7) \
         ORDER BY run_id DESC LIMIT ?8");
+    // The phase is written out, so that the index of runs that are not over answers it.
+    LIST_OPEN = concat!("SELECT ", run_columns!(), " FROM run WHERE tenant_id = ?1 AND incarnation = ?2 AND phase <> 'ended' \
+        AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR commit_id = ?4) \
+        AND (?5 = 0 OR outcome IN ('failure', 'error', 'timed_out')) \
+        AND (?6 IS NULL OR substr(run_id, -length(?6)) = ?6) AND (?7 IS NULL OR run_id < ?7) \
+        ORDER BY run_id DESC LIMIT ?8");
 
     PUT_JOB = "INSERT INTO job (tenant_id, incarnation, run_id, step, item, workflow, attempt, queued_at, \
         begun, worker, lease_until, cancel) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
