@@ -638,7 +638,9 @@ async fn open_executor(settings: &Settings) -> Result<Option<Arc<dyn Executor>>,
     if left > 0 {
         tracing::warn!(left, "removed what an earlier daemon left behind");
     }
-    Ok(Some(Arc::new(executor)))
+    // Where the daemon listens is no host of anybody's, whatever a name resolves to.
+    let own = settings.listen.into_iter().collect();
+    Ok(Some(Arc::new(executor.with_egress(sandbox::Egress::system(own)))))
 }
 
 /// Names the data directory in control groups: the same at every start.
