@@ -182,6 +182,11 @@ impl StandIns {
         &self.place
     }
 
+    /// Every value, by the name that stands in the file.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Plaintext)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// The value for a secret: under its name or, as variables are written, in capitals with `_` for `-`.
     fn value(&self, name: &SecretName) -> Option<Plaintext> {
         let found = self

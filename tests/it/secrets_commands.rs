@@ -322,8 +322,17 @@ fn rekey_serves_the_recipients_of_today() {
     assert_ne!(before.lines().nth(1), after.lines().nth(1), "the value is encrypted anew");
     assert_eq!(raw(&place, FILE), VALUE);
 
+    // What is revoked follows nobody: its file would be for the wrong recipients from now on.
+    let over = "tenants/acme/secrets/over.v1.sops.yaml";
+    place.done(&["set", "acme/over"], VALUE);
+    place.done(&["revoke", "acme/over", "v1"], "");
     let ran = place.run(&["rekey", "acme", "--leaked", "--data", &data], "", &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.said);
+    assert!(ran.out.contains(&format!("removed    {over}")), "{}", ran.out);
+    assert!(!place.path("repo").join(over).exists());
+    let verified = place.run(&["verify", "acme", "--data", &data], "", &[]);
+    assert!(!verified.out.contains(over), "{}{}", verified.out, verified.said);
+    assert!(place.done(&["list", "acme"], "").contains("revoked"), "the index keeps it");
     assert!(ran.out.contains("in place of") && ran.out.contains(".sops.yaml"), "{}", ran.out);
     assert!(ran.said.contains("tenantry secrets rotate acme/token --leaked"), "{}", ran.said);
     // Everything is overdue in the index, for whoever looks, until it is newer than the leak.
@@ -363,12 +372,18 @@ fn values_are_imported_all_or_none() {
     std::fs::write(&env, format!("# old\nSTRIPE_KEY={VALUE}\nDATABASE_URL=postgres://u:p4ssw0rd@db/x\n"))
         .unwrap();
     let out = place.done(&["import", "acme", &env, "--dry-run"], "");
-    assert_eq!(out, "would be   acme/stripe_key v1\nwould be   acme/database_url v1\n");
+    assert_eq!(out, "would be   acme/database_url v1\nwould be   acme/stripe_key v1\n");
     let ran = place.run(&["import", "acme", &env], "", &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.said);
     assert!(ran.said.contains("still holds the values in plain"), "{}", ran.said);
     assert_eq!(raw(&place, "tenants/acme/secrets/stripe_key.v1.sops.yaml"), VALUE);
     assert!(place.read("tenants/acme/secrets.yaml").contains("database_url:"));
+
+    // Quotes are how a dotenv file is written, and no part of the value.
+    std::fs::write(&env, format!("export QUOTED=\"{VALUE}\"\nSINGLE='{NEXT}' # why\n")).unwrap();
+    place.done(&["import", "acme", &env], "");
+    assert_eq!(raw(&place, "tenants/acme/secrets/quoted.v1.sops.yaml"), VALUE);
+    assert_eq!(raw(&place, "tenants/acme/secrets/single.v1.sops.yaml"), NEXT);
 
     let before = place.read("tenants/acme/secrets.yaml");
     std::fs::write(&env, format!("STRIPE_KEY={NEXT}\nPIN=1234\n")).unwrap();

@@ -12,15 +12,15 @@ use super::keys::ask;
 use super::{Done, NO, OpenArgs, Outcome, could_not};
 use crate::domain::{SecretName, TenantId, Timestamp, VersionId};
 use crate::record::redactable;
-use crate::secrets::seal_fresh;
-use crate::sops::{self, Format, Leaf, SopsError};
+use crate::secrets::{StandIns, seal_fresh};
+use crate::sops::{self, Format, Plaintext, SopsError};
 
 /// The options of `tenantry secrets import`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each value becomes a new version of a secret, in a file of its own, current at once. Its name is the key in lower
 case, keys above it joined by `_`: DATABASE_URL gives database_url, {db: {url: …}} gives db_url. Either all values
-are taken or none.
+are taken or none. Quotes around a value of a plain dotenv file are not part of it.
 
   tenantry secrets import acme .env
   tenantry secrets import acme old.sops.yaml --only stripe_api_key,db_url --pr")]
@@ -55,9 +55,13 @@ pub(super) fn import(args: &ImportArgs, now: Timestamp) -> Done {
     let mut found = args.open.keys.find(Some(tenant)).map_err(could_not)?;
     let opened = found.open_with(&mut ask, |identities| sops::open_as(&bytes, format, identities));
     let (documents, plain) = match opened {
-        Ok(opened) => (opened.documents, false),
+        Ok(opened) => (opened.documents, None),
+        // A plain file is read as programs read it, quotes and all, and not as sops does, to which they are part of
+        // the value.
         Err(SopsError::NoMetadata) if format == Format::Dotenv => {
-            (sops::plain(&bytes, format).map_err(|error| (NO, format!("`{shown}`: {error}")))?, true)
+            let text = std::str::from_utf8(&bytes).map_err(|_| (NO, format!("`{shown}` is no text")))?;
+            let read = StandIns::parse(text, shown.clone()).map_err(|error| (NO, error.to_string()))?;
+            (Vec::new(), Some(read))
         }
         Err(SopsError::NoMetadata) => {
             return Err((
@@ -70,14 +74,16 @@ pub(super) fn import(args: &ImportArgs, now: Timestamp) -> Done {
         Err(error) => return Ok(refused(&shown, &error, &found)),
     };
 
-    let mut taken: Vec<(SecretName, &Leaf)> = Vec::new();
+    let mut taken: Vec<(SecretName, &Plaintext)> = Vec::new();
     let mut wrong = Vec::new();
-    for document in &documents {
-        document.leaves(&mut |path, leaf| match name_of(path) {
-            Some(name) if !args.only.is_empty() && !args.only.contains(&name) => {}
-            Some(name) => taken.push((name, leaf)),
-            None => wrong.push(format!("`{}` gives no name of a secret", path.join("."))),
-        });
+    let mut take = |path: &[String], value| match name_of(path) {
+        Some(name) if !args.only.is_empty() && !args.only.contains(&name) => {}
+        Some(name) => taken.push((name, value)),
+        None => wrong.push(format!("`{}` gives no name of a secret", path.join("."))),
+    };
+    documents.iter().for_each(|document| document.leaves(&mut |path, leaf| take(path, &leaf.text)));
+    for (name, value) in plain.iter().flat_map(StandIns::iter) {
+        take(&[name.to_owned()], value);
     }
     if !args.only.is_empty() {
         wrong.clear();
@@ -88,15 +94,15 @@ pub(super) fn import(args: &ImportArgs, now: Timestamp) -> Done {
     let mut index = tree.read(&index_file).map_err(could_not)?.unwrap_or_default();
     let listed = index::read(&index).map_err(|error| (NO, format!("`{index_file}`: {error}")))?;
     let mut seen = BTreeSet::new();
-    let mut files: Vec<(String, SecretName, VersionId, &Leaf)> = Vec::new();
-    for (name, leaf) in taken {
+    let mut files: Vec<(String, SecretName, VersionId, &Plaintext)> = Vec::new();
+    for (name, value) in taken {
         if !seen.insert(name.clone()) {
             wrong.push(format!("two values would be `{name}`"));
             continue;
         }
         let known = listed.iter().find(|entry| entry.name == name.as_str());
         if known.is_none_or(|entry| entry.redact)
-            && let Err(reason) = redactable(&leaf.text)
+            && let Err(reason) = redactable(value)
         {
             wrong.push(format!("the value of `{name}` {reason}"));
             continue;
@@ -116,7 +122,7 @@ pub(super) fn import(args: &ImportArgs, now: Timestamp) -> Done {
         if tree.path(&file).exists() {
             wrong.push(format!("`{file}` is there already"));
         }
-        files.push((file, name, version, leaf));
+        files.push((file, name, version, value));
     }
     if !wrong.is_empty() {
         let left = "leave values out by naming the others with `--only`";
@@ -133,9 +139,9 @@ pub(super) fn import(args: &ImportArgs, now: Timestamp) -> Done {
         return Ok(Outcome::printed(out));
     }
     let mut made: Vec<String> = Vec::new();
-    let result = files.iter().try_for_each(|(file, name, version, leaf)| {
-        let sealed = seal_fresh(name, version, &leaf.text, &recipients, now)
-            .map_err(|error| (NO, error.to_string()))?;
+    let result = files.iter().try_for_each(|(file, name, version, value)| {
+        let sealed =
+            seal_fresh(name, version, value, &recipients, now).map_err(|error| (NO, error.to_string()))?;
         tree.create(file, &sealed).map_err(could_not)?;
         made.push(file.clone());
         let _ = writeln!(out, "made       {file}");
@@ -150,7 +156,7 @@ pub(super) fn import(args: &ImportArgs, now: Timestamp) -> Done {
     let _ = writeln!(out, "changed    {index_file}");
     made.push(index_file);
     let mut done = Outcome::printed(out);
-    if plain {
+    if plain.is_some() {
         let _ = writeln!(
             done.said,
             "note: `{shown}` still holds the values in plain: remove it, and never commit it"

@@ -140,7 +140,7 @@ impl View<'_> {
             for version in &secret.versions {
                 let shown = |text: Option<&String>| text.cloned().unwrap_or_else(|| "-".to_owned());
                 let mut state = version.state.clone();
-                if let Some(until) = &version.accept_until {
+                if let Some(until) = version.accept_until.as_ref().filter(|_| version.state == "previous") {
                     let _ = write!(state, " until {until}");
                 }
                 // The file of a revoked version may go; of any other it may not.
@@ -237,12 +237,13 @@ mod tests {
 
     #[test]
     fn a_list_says_what_is_due() {
-        let text = "secrets:\n  a:\n    rotate_every: 90d\n    versions:\n      - { id: v2, state: current, created: 2026-08-01T10:00:00Z }\n      - { id: v1, state: previous, created: 2026-07-01T10:00:00Z, accept_until: 2026-12-01T00:00:00Z }\n";
+        let text = "secrets:\n  a:\n    rotate_every: 90d\n    versions:\n      - { id: v2, state: current, created: 2026-08-01T10:00:00Z }\n      - { id: v1, state: previous, created: 2026-07-01T10:00:00Z, accept_until: 2026-12-01T00:00:00Z }\n      - { id: v0, state: revoked, created: 2026-06-01T10:00:00Z, accept_until: 2026-12-01T00:00:00Z }\n";
         let (tenant, uses) = ("acme".parse().unwrap(), Uses::default());
         insta::assert_snapshot!(view(&tenant, &uses).human(&index::read(text).unwrap()), @"
         SECRET  VERSION  STATE                                AGE            OWNER      USED BY
         a       v2       current                              109 d overdue  group:ops  ?
         a       v1       previous until 2026-12-01T00:00:00Z  140 d          group:ops  ?
+        a       v0       revoked                              170 d          group:ops  ?
 
         `?`: the tenant's workflows cannot be read; `tenantry validate` says why
         ");

@@ -17,7 +17,8 @@ use crate::sops::{Editable, Format, Recipient};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Run it after a recipient has joined or left `secrets.recipients` of tenant.yaml. Whoever held a key still has what
-Git's history holds: rotate the values that matter as well.
+Git's history holds: rotate the values that matter as well. Files of which every version is revoked are removed: nobody
+opens them, and the index says that they were.
 
 With --leaked the tenant's identity on this machine (--data or --identities) is replaced: a new one is made, its
 public half takes the old one's place in tenant.yaml, every file is encrypted to it, and every secret is marked
@@ -47,6 +48,12 @@ pub(super) fn rekey(args: &RekeyArgs, now: Timestamp) -> Done {
         .collect();
     files.sort();
     files.dedup();
+    // What is revoked is opened by nobody, so its files cannot follow the recipients; the index keeps that it was.
+    let revoked = listed.iter().flat_map(|secret| &secret.versions).map(|version| version.file.as_str());
+    let mut idle: Vec<String> = revoked.map(|file| format!("tenants/{tenant}/{file}")).collect();
+    idle.sort();
+    idle.dedup();
+    idle.retain(|file| !files.contains(file) && tree.path(file).is_file());
 
     // Everything is opened before anything is made or written.
     let mut opened = Vec::with_capacity(files.len());
@@ -87,6 +94,11 @@ pub(super) fn rekey(args: &RekeyArgs, now: Timestamp) -> Done {
         tree.replace(file, &text).map_err(could_not)?;
         let _ = writeln!(out, "rekeyed    {file}");
         changed.push(file.clone());
+    }
+    for file in idle {
+        tree.remove(&file).map_err(could_not)?;
+        let _ = writeln!(out, "removed    {file}: it holds revoked versions only");
+        changed.push(file);
     }
     if let Some(text) = settings {
         tree.replace(&settings_file, &text).map_err(could_not)?;
