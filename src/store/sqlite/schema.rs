@@ -16,6 +16,9 @@ pub(super) const MIGRATIONS: [&str; 3] =
 const HAS_VERSION: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version'";
 const VERSION: &str = "SELECT coalesce(max(number), 0) FROM schema_version";
 const ADD_VERSION: &str = "INSERT INTO schema_version (number, program) VALUES (?1, ?2)";
+const REWRITE: &str = "VACUUM";
+/// The schema since which what is deleted is overwritten in its page.
+const OVERWRITES_SINCE: i64 = 3;
 const BACK_UP: &str = "VACUUM INTO ?1";
 
 /// The schema's number that this program knows.
@@ -49,6 +52,11 @@ pub(super) fn migrate(
     }
     if found > 0 {
         back_up(connection, &backups()?.join(format!("before-schema-{KNOWN}.sqlite")))?;
+    }
+    if (1..OVERWRITES_SINCE).contains(&found) {
+        // Programs before only forgot what they deleted: this leaves no page behind that nobody uses. Before the
+        // steps, so that after a crash it is done again.
+        connection.run(query(REWRITE))?;
     }
     let first = usize::try_from(found).unwrap_or(0);
     for (number, step) in (1_i64..).zip(MIGRATIONS).skip(first) {

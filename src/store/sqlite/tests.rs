@@ -1,5 +1,7 @@
 //! What is SQLite's own: the files, the lock, the ledger beside it, damage and bad luck.
 
+mod payloads;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
@@ -548,59 +550,4 @@ async fn a_pause_survives_and_a_directory_of_somebody_else_is_named() {
     }
     let refusal = refusal_of(directory.path()).await;
     assert!(refusal.contains("keys/store` cannot be read"), "{refusal}");
-}
-
-/// Every byte of every file of a data directory.
-#[expect(clippy::disallowed_methods, reason = "a test: it looks at what the store left on the disk")]
-fn bytes_of(path: &Path) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for entry in std::fs::read_dir(path).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            bytes.extend(bytes_of(&entry.path()));
-        } else {
-            bytes.extend(std::fs::read(entry.path()).unwrap());
-        }
-    }
-    bytes
-}
-
-fn holds(path: &Path, text: &str) -> bool {
-    bytes_of(path).windows(text.len()).any(|window| window == text.as_bytes())
-}
-
-#[tokio::test]
-async fn no_file_holds_what_a_run_wrote_once_it_is_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).await;
-    store.seal_with(Arc::new(|_, payload, _| Some(hex::encode(payload))));
-    let w = workflow("w", &["one", "two"]);
-    let mut next = state(std::slice::from_ref(&w));
-    next.settings.recipients = vec!["age1recipient".to_owned()];
-    apply(&store, "acme", 1, next).await;
-    // Enough runs, some of them with much to say, that pages are split, joined and left by long texts.
-    for number in 1..=60_u64 {
-        let mut asked = pins(&tenant_id("acme"), &w, number, START);
-        asked.body =
-            serde_json::json!({"order": format!("canary-body-{}", "b".repeat(number as usize * 97))});
-        let permit = right::<Start>("carol", &actual(&store, "acme").await, START);
-        store.start(&permit, asked, entry("run.started", START)).await.unwrap();
-        let lease = store.claim("embedded", None, 1, at(1)).await.unwrap().remove(0);
-        let mut said = report(Outcome::Success);
-        let note = format!("canary-output-{}", "o".repeat(number as usize * 131));
-        said.outputs = [("note".parse().unwrap(), serde_json::json!(note))].into();
-        let next = store.complete(&lease.permit, &lease.attempt, said, at(2)).await.unwrap().unwrap();
-        if number == 60 {
-            assert!(holds(directory.path(), "canary-output"), "what lives stands in clear");
-        }
-        store.complete(&next.permit, &next.attempt, report(Outcome::Success), at(3)).await.unwrap();
-    }
-    assert!(store.overwrite().await.unwrap(), "nobody reads");
-    for canary in ["canary-body", "canary-output"] {
-        assert!(!holds(directory.path(), canary), "{canary} stands in a file while the store is open");
-    }
-    store.close().await;
-    for canary in ["canary-body", "canary-output"] {
-        assert!(!holds(directory.path(), canary), "{canary} stands in a file of the closed store");
-    }
 }
