@@ -208,7 +208,10 @@ fn add(
     let value = read_value(secret).map_err(could_not)?;
     let protected = listed.iter().find(|entry| entry.name == name.as_str()).is_none_or(|entry| entry.redact);
     if protected {
-        redactable(&value).map_err(|reason| (NO, format!("the value {reason}")))?;
+        redactable(&value).map_err(|reason| {
+            let cure = format!("take another one, or, for a value that anybody may read, write `redact: false` at `{name}` in `{index_file}` first");
+            (NO, format!("the value {reason}; {cure}"))
+        })?;
     }
     let sealed =
         seal_fresh(name, &version, &value, &recipients, now).map_err(|error| (NO, error.to_string()))?;
