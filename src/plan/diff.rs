@@ -389,7 +389,12 @@ fn workflows(notes: &mut Notes<'_>, base: &TenantState, next: &TenantState) {
 
 fn workflow_changes(notes: &mut Notes<'_>, base: &Workflow, next: &Workflow) {
     let id = &next.id;
-    let class = if reads_a_secret(base) || reads_a_secret(next) { Class::Reach } else { Class::Code };
+    let lost = unguarded(base, next);
+    let reaching = reads_a_secret(base) || reads_a_secret(next) || !lost.is_empty();
+    let class = if reaching { Class::Reach } else { Class::Code };
+    for words in lost {
+        notes.edge(EdgeSign::Add, Class::Reach, format!("guard workflow:{id} {words}"));
+    }
     let words = format!("code workflow:{id} {}->{}", digest_of(base), digest_of(next));
     notes.edge(EdgeSign::Change, class, words);
     let (before, after) = (reach(base), reach(next));
@@ -399,11 +404,6 @@ fn workflow_changes(notes: &mut Notes<'_>, base: &Workflow, next: &Workflow) {
     }
     for words in come {
         notes.edge(EdgeSign::Add, Class::Reach, words.clone());
-    }
-    let kept = |step: &StepId| next.step(step).is_some();
-    for (approval, step) in guards(base).difference(&guards(next)).filter(|(_, step)| kept(step)) {
-        let words = format!("guard workflow:{id} step:{step} without approval:{approval}");
-        notes.edge(EdgeSign::Add, Class::Reach, words);
     }
     // Files and steps are objects of their own.
     let bare = |workflow: &Workflow| {
@@ -529,6 +529,31 @@ fn guards(workflow: &Workflow) -> BTreeSet<(StepId, StepId)> {
         guards.extend(before.into_iter().map(|approval| (approval, step.id.clone())));
     }
     guards
+}
+
+/// What the next workflow does without an approval that it waited for, one line each.
+///
+/// A step that has another name and does the same work is the same step: a new name is no way round an approval.
+fn unguarded(base: &Workflow, next: &Workflow) -> BTreeSet<String> {
+    let (before, after) = (guards(base), guards(next));
+    let mut lost = BTreeSet::new();
+    for (approval, step) in &before {
+        let behind =
+            |pairs: &BTreeSet<_>, other: &Step| pairs.contains(&(approval.clone(), other.id.clone()));
+        let known = base.step(step).filter(|_| base.approval(step).is_none());
+        for other in next.steps.iter().chain(next.on_failure.as_deref()) {
+            let same = other.id == *step || known.is_some_and(|step| step.work == other.work);
+            // What did this work without the approval before loses nothing.
+            let old = base.step(&other.id).filter(|old| old.work == other.work);
+            if same && !behind(&after, other) && old.is_none_or(|old| behind(&before, old)) {
+                lost.insert(format!("step:{} without approval:{approval}", other.id));
+            }
+        }
+        if next.approval(approval).is_none() {
+            lost.insert(format!("without approval:{approval}"));
+        }
+    }
+    lost
 }
 
 /// The files that any workflow can open, each once, with whether a workflow that opens it reads a secret.

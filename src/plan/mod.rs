@@ -14,6 +14,8 @@ mod fields;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod guard;
+#[cfg(test)]
+mod guarded_tests;
 mod render;
 #[cfg(test)]
 mod tests;
