@@ -603,6 +603,30 @@ proptest::proptest! {
 }
 
 #[test]
+fn two_threads_stage_a_directory_below_the_top() {
+    let fixture = Fixture::new();
+    fixture.write("tenants/outer/tenant.yaml", "not ours\n").write("example/tenantry.toml", "format = 1\n");
+    for tenant in ["a", "b", "c", "d"] {
+        fixture.write(&format!("example/tenants/{tenant}/tenant.yaml"), "owner: alice\n");
+    }
+    fixture.commit("four tenants");
+    fixture
+        .write("example/tenants/c/tenant.yaml", "owner: bob\n")
+        .write("example/tenants/e/tenant.yaml", "owner: carol\n")
+        .write("example/tenants/e/large.bin", vec![b'x'; (1 << 20) + 1])
+        .write("tenants/outer/tenant.yaml", "changed, and not ours\n")
+        .remove("example/tenants/d");
+    let directory = fixture.path().join("example");
+    let stage = |from| {
+        let repository = staging::in_memory(&fixture.path().join(".git")).unwrap();
+        staging::stage_halved_from(from, &repository, "example/", &directory).unwrap()
+    };
+    let (two, one) = (stage(2), stage(usize::MAX));
+    assert_eq!(two, one);
+    assert_eq!(two.1.keys().collect::<Vec<_>>(), ["tenants/e/large.bin"]);
+}
+
+#[test]
 fn a_repository_may_lie_below_another_one() {
     let fixture = Fixture::new();
     fixture
