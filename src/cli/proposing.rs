@@ -64,7 +64,12 @@ pub fn propose(
     let git = |arguments: &[&str]| run(root, "git", arguments);
     let branch = free_branch(root, branch)?;
     git(&["switch", "--quiet", "--create", &branch])?;
-    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    // What was removed and never committed is nothing to Git, which refuses to be told of it.
+    let is_known = |path: &&str| {
+        root.join(path).symlink_metadata().is_ok()
+            || git(&["ls-files", "--error-unmatch", "--", path]).is_ok()
+    };
+    let paths: Vec<&str> = paths.iter().map(String::as_str).filter(is_known).collect();
     let message = if body.is_empty() { title.to_owned() } else { format!("{title}\n\n{body}") };
     let add = [&["add", "--all", "--"], paths.as_slice()].concat();
     let commit = [&["commit", "--quiet", "--only", "--message", &message, "--"], paths.as_slice()].concat();
@@ -131,4 +136,35 @@ fn run(root: &Path, program: &str, arguments: &[&str]) -> Result<String, String>
         "`{command}` failed: {}",
         page::shown(if said.is_empty() { "no reason given" } else { &said })
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_and_what_is_gone_are_committed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let git = |arguments: &[&str]| run(root, "git", arguments).unwrap();
+        git(&["init", "--quiet", "--initial-branch=main"]);
+        git(&["config", "user.name", "Dana"]);
+        git(&["config", "user.email", "dana@acme.example"]);
+        for path in ["kept", "gone", "other"] {
+            std::fs::write(root.join(path), "first\n").unwrap();
+        }
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "--message", "begin"]);
+        std::fs::write(root.join("kept"), "second\n").unwrap();
+        std::fs::write(root.join("other"), "nobody's business here\n").unwrap();
+        std::fs::remove_file(root.join("gone")).unwrap();
+        // `never` was written and removed again before anybody committed it.
+        let paths = ["kept", "gone", "never"].map(str::to_owned);
+        let proposed = propose(root, &paths, "tenantry/change", "change", "why").unwrap();
+        assert_eq!(proposed.branch, "tenantry/change");
+        assert!(proposed.review.is_err(), "there is no forge");
+        let changed = git(&["diff", "--name-status", "main", "HEAD"]);
+        assert_eq!(changed.trim(), "D\tgone\nM\tkept");
+        assert_eq!(git(&["status", "--porcelain"]).trim(), "M other");
+    }
 }
