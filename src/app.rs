@@ -59,6 +59,8 @@ pub struct Settings {
     pub limits_best_effort: bool,
     /// Runs steps as plain processes where the sandbox is missing, and says so on every record.
     pub allow_unsandboxed: bool,
+    /// The one tier with walls that steps run in; the first that the machine has by default.
+    pub tier: Option<Tier>,
     /// How often the repository is looked at when nothing wakes the loop.
     pub poll: Length,
     /// Where health and metrics are served; `None` serves the socket only.
@@ -77,6 +79,7 @@ impl Settings {
             slots: None,
             limits_best_effort: false,
             allow_unsandboxed: false,
+            tier: None,
             poll: Length::from_secs(60),
             listen: None,
         }
@@ -623,16 +626,20 @@ async fn open_executor(settings: &Settings) -> Result<Option<Arc<dyn Executor>>,
         .map_err(|source| AppError::System { what: "cannot find this program's own file".into(), source })?;
     let packages = settings.data.join("packages");
     let packages = std::path::absolute(&packages).unwrap_or(packages);
-    let of = |tier| sandbox::Settings {
-        program: program.clone(),
+    let mut tiers = settings.tier.map_or_else(|| sandbox::TIERS_WITH_WALLS.to_vec(), |tier| vec![tier]);
+    if settings.allow_unsandboxed {
+        tiers.push(Tier::UnsafeNone);
+    }
+    let of = sandbox::Settings {
+        program,
         instance: instance(&settings.data),
-        tier,
+        tier: Tier::default(),
         limits: if settings.limits_best_effort { LimitsPolicy::BestEffort } else { LimitsPolicy::Enforced },
-        packages: Some(packages.clone()),
+        packages: Some(packages),
     };
-    let mut executor = LocalExecutor::open(of(Tier::Sandbox)).await?;
-    if settings.allow_unsandboxed && executor.capabilities().refusal().is_some() {
-        executor = LocalExecutor::open(of(Tier::UnsafeNone)).await?;
+    let executor = LocalExecutor::open_first(of, &tiers).await?;
+    for note in &executor.capabilities().notes {
+        tracing::info!(tier = %executor.capabilities().tier, "{note}");
     }
     let left = executor.recover().await?;
     if left > 0 {

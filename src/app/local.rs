@@ -65,11 +65,12 @@ impl LocalSandbox {
         let settings = sandbox::Settings {
             program,
             instance: format!("run-{}", std::process::id()),
-            tier: Tier::Sandbox,
+            tier: Tier::default(),
             limits: LimitsPolicy::BestEffort,
             packages: Some(packages.path().to_owned()),
         };
-        Ok(Self { executor: Arc::new(LocalExecutor::open(settings).await?), _packages: packages })
+        let executor = LocalExecutor::open_first(settings, &sandbox::TIERS_WITH_WALLS).await?;
+        Ok(Self { executor: Arc::new(executor), _packages: packages })
     }
 
     /// What is missing for steps to run, each with its cure; `None` if nothing is.

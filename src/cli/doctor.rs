@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::Ending;
 use super::page::{self, Format, FormatArgs};
 use super::run::{Canary, canary};
-use crate::domain::{LimitsKind, Tier};
+use super::serve::TierArg;
+use crate::domain::Tier;
 use crate::sandbox::{self, Capabilities, FeatureState, LimitsPolicy, Need, Settings};
 
 /// The options of `tenantry doctor`.
@@ -14,6 +15,9 @@ pub struct DoctorArgs {
     /// Only lets a canary take the way of a secret: sealed, opened, asked for, written by a step, looked for
     #[arg(long)]
     redaction: bool,
+    /// The tier that is looked at
+    #[arg(long, value_enum, default_value_t, value_name = "TIER", env = "TENANTRY_TIER")]
+    tier: TierArg,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -51,14 +55,15 @@ pub async fn run(args: &DoctorArgs) -> Result<(), Ending> {
         }
         return if found.problems.is_empty() { Ok(()) } else { Err(Ending::Quiet(1)) };
     }
-    let capabilities = sandbox::probe(Settings {
+    let settings = Settings {
         program: this_program()?,
         instance: format!("doctor-{}", std::process::id()),
-        tier: Tier::Sandbox,
+        tier: Tier::default(),
         limits: LimitsPolicy::Enforced,
         packages: None,
-    });
-    let capabilities = capabilities.await.map_err(Ending::could_not)?;
+    };
+    let tiers = args.tier.tier().map_or_else(|| sandbox::TIERS_WITH_WALLS.to_vec(), |tier| vec![tier]);
+    let capabilities = sandbox::probe(settings, &tiers).await.map_err(Ending::could_not)?;
     let programs = look_for_programs();
     // Its step is content with best-effort limits, which the machine may lack for others.
     let canary = match canary().await {
@@ -150,12 +155,19 @@ fn document(capabilities: &Capabilities, programs: &[Found], canary: Option<&Can
     })
 }
 
+fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Sandbox => "sandbox",
+        Tier::Bubblewrap => "sandbox of `bwrap`",
+        Tier::UnsafeNone => "open",
+    }
+}
+
 fn text(capabilities: &Capabilities, programs: &[Found], canary: Option<&Canary>) -> String {
     let mut lines = Vec::new();
     lines.push(match (capabilities.refusal().is_some(), capabilities.limits) {
         (true, _) => "steps are refused on this machine; validate, plan and reconcile work".to_owned(),
-        (false, LimitsKind::Enforced) => "steps run in the sandbox, their limits enforced".to_owned(),
-        (false, LimitsKind::BestEffort) => "steps run in the sandbox, their limits best-effort".to_owned(),
+        (false, limits) => format!("steps run in the {}, their limits {limits}", tier(capabilities.tier)),
     });
     lines.push(String::new());
     for feature in &capabilities.features {
@@ -187,6 +199,7 @@ fn text(capabilities: &Capabilities, programs: &[Found], canary: Option<&Canary>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::LimitsKind;
     use crate::sandbox::Feature;
 
     fn capabilities(need: Need) -> Capabilities {

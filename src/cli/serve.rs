@@ -16,7 +16,7 @@ use super::page::{self, Format};
 use super::{Ending, finish};
 use crate::app::{App, AppError, Regions, Settings};
 use crate::client::{Client, Question};
-use crate::domain::{Length, Outcome, Severity, Status, StatusRow, TenantId, Timestamp};
+use crate::domain::{Length, Outcome, Severity, Status, StatusRow, TenantId, Tier, Timestamp};
 use crate::observe::{LogFormat, start_logging};
 use crate::reconcile::Pass;
 use crate::record::RunRecord;
@@ -46,9 +46,36 @@ pub struct AppArgs {
     /// Attempts at one time; by default twice the processors
     #[arg(long, value_name = "N", env = "TENANTRY_SLOTS")]
     pub slots: Option<u32>,
+    /// What steps run in; the records say which
+    #[arg(long, value_enum, default_value_t, value_name = "TIER", env = "TENANTRY_TIER")]
+    pub tier: TierArg,
     /// Runs steps as plain processes where the sandbox is missing; the records say so
     #[arg(long)]
     pub allow_unsandboxed: bool,
+}
+
+/// The tier of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TierArg {
+    /// `sandbox`, or `bubblewrap` where this machine cannot give that
+    #[default]
+    Auto,
+    /// Made by tenantry itself
+    Sandbox,
+    /// The same walls made by `bwrap`, where only that program may make user namespaces
+    Bubblewrap,
+}
+
+impl TierArg {
+    /// The one tier that is asked for.
+    #[must_use]
+    pub fn tier(self) -> Option<Tier> {
+        match self {
+            Self::Auto => None,
+            Self::Sandbox => Some(Tier::Sandbox),
+            Self::Bubblewrap => Some(Tier::Bubblewrap),
+        }
+    }
 }
 
 /// What is done where limits cannot be set.
@@ -152,6 +179,7 @@ impl AppArgs {
             slots: self.slots,
             limits_best_effort: self.limits == LimitsArg::BestEffort,
             allow_unsandboxed: self.allow_unsandboxed,
+            tier: self.tier.tier(),
             ..Settings::new(absolute(repo), data)
         }
     }

@@ -111,23 +111,36 @@ impl fmt::Display for Exit {
     }
 }
 
-/// What an attempt ran in; said on every record.
+/// What an attempt ran in; said on every record. In ascending order of strength: this order is the only one there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
+    /// None at all: a process of the daemon's user.
+    UnsafeNone,
+    /// The walls of `sandbox`, raised by `bwrap` where only that program may make user namespaces. The number of files
+    /// in `/work` is bounded by the memory limit alone.
+    Bubblewrap,
     /// The default tier: namespaces, seccomp, no capabilities.
     #[default]
     Sandbox,
-    /// None at all: a process of the daemon's user.
-    UnsafeNone,
 }
 
 impl Tier {
+    /// Every tier, the weakest first.
+    pub const ALL: [Self; 3] = [Self::UnsafeNone, Self::Bubblewrap, Self::Sandbox];
+
+    /// Whether an attempt has namespaces of its own, which end with it.
+    #[must_use]
+    pub fn has_walls(self) -> bool {
+        self > Self::UnsafeNone
+    }
+
     /// As in JSON and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sandbox => "sandbox",
+            Self::Bubblewrap => "bubblewrap",
             Self::UnsafeNone => "unsafe-none",
         }
     }
@@ -201,12 +214,18 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
-        for tier in [Tier::Sandbox, Tier::UnsafeNone] {
+        for tier in Tier::ALL {
             assert_eq!(serde_json::to_value(tier).unwrap(), tier.as_str());
         }
         for limits in [LimitsKind::Enforced, LimitsKind::BestEffort] {
             assert_eq!(serde_json::to_value(limits).unwrap(), limits.as_str());
         }
+    }
+
+    #[test]
+    fn tiers_are_listed_from_the_weakest() {
+        assert!(Tier::ALL.is_sorted());
+        assert!(!Tier::UnsafeNone.has_walls() && Tier::Bubblewrap.has_walls() && Tier::Sandbox.has_walls());
     }
 
     #[test]

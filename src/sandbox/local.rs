@@ -51,7 +51,7 @@ pub struct Settings {
     pub packages: Option<PathBuf>,
 }
 
-/// Runs attempts on this machine, in the tiers `sandbox` and `unsafe-none`.
+/// Runs attempts on this machine, in one tier.
 pub struct LocalExecutor {
     settings: Settings,
     capabilities: Capabilities,
@@ -87,6 +87,29 @@ impl LocalExecutor {
         Ok(Self { settings, capabilities, helper, egress, shelf, next: AtomicU64::new(1) })
     }
 
+    /// Opens the first of `tiers` that this machine can give, whatever tier `settings` names. Where it is not the first of
+    /// all, the notes say why; where the machine gives none, the gaps are those of the first.
+    ///
+    /// # Errors
+    /// If there is no helper at all.
+    pub async fn open_first(settings: Settings, tiers: &[Tier]) -> Result<Self, SandboxError> {
+        let mut refused: Option<Self> = None;
+        for tier in tiers {
+            let mut opened = Self::open(Settings { tier: *tier, ..settings.clone() }).await?;
+            if opened.capabilities.refusal().is_none() {
+                if let Some((first, why)) = refused
+                    .as_ref()
+                    .and_then(|first| Some((first.settings.tier, first.capabilities.refusal()?)))
+                {
+                    opened.capabilities.notes.insert(0, format!("not in the tier `{first}`: {why}"));
+                }
+                return Ok(opened);
+            }
+            refused = refused.or(Some(opened));
+        }
+        refused.ok_or_else(|| SandboxError::Spec("no tier is named".to_owned()))
+    }
+
     /// Leads steps out by another network than this machine's, or with other bounds.
     #[must_use]
     pub fn with_egress(self, egress: Egress) -> Self {
@@ -95,7 +118,7 @@ impl LocalExecutor {
 
     /// Serves what the attempt's first process opened for the hosts that it may reach.
     fn proxy(&self, spec: &StepSpec, ways: Vec<OwnedFd>) -> Result<Option<Proxy>, SandboxError> {
-        if spec.reach.is_empty() || self.settings.tier == Tier::UnsafeNone {
+        if spec.reach.is_empty() || !self.settings.tier.has_walls() {
             return Ok(None);
         }
         let listener = |way: OwnedFd| TcpListener::from_std(std::net::TcpListener::from(way));
@@ -167,6 +190,9 @@ impl Executor for LocalExecutor {
                 let text = "its files and input do not fit into its memory limit".to_owned();
                 return Err(SandboxError::Spec(text));
             }
+            Ok(Some((News::Down(Down { problem: Some(problem), .. }), _))) => {
+                return Err(SandboxError::Helper(problem));
+            }
             Ok(_) => return Err(SandboxError::Helper("it said nothing about the step".to_owned())),
             Err(error) => return Err(SandboxError::Helper(error.to_string())),
         };
@@ -209,7 +235,7 @@ impl Executor for LocalExecutor {
 
     async fn prepare(&self, what: Preparation) -> Result<Packages, SandboxError> {
         match &self.shelf {
-            Some(shelf) if self.settings.tier == Tier::Sandbox => shelf.prepare(self, what).await,
+            Some(shelf) if self.settings.tier.has_walls() => shelf.prepare(self, what).await,
             _ => Err(SandboxError::Refused("packages are prepared in the sandbox alone".to_owned())),
         }
     }

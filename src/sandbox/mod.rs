@@ -2,7 +2,8 @@
 //!
 //! An [`Executor`] takes a [`StepSpec`] and gives a [`RunningStep`] with two streams to read and a socket to
 //! serve. The default tier runs it in fresh namespaces of its own, made by a small resident helper process,
-//! so that the daemon never forks itself; the tier `unsafe-none` runs the same spec as a plain process.
+//! so that the daemon never forks itself; the tier `bubblewrap` has the same walls raised by `bwrap`; the tier
+//! `unsafe-none` runs the same spec as a plain process.
 //! Deliberately absent: what the streams are turned into (execute, record), what the socket answers (broker),
 //! why a step runs at all (run, queue). The way out to declared hosts is in [`egress`].
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::net::UnixListener;
 
-use crate::domain::{ByteSize, Contact, Exit, Mode, Resources, TenantId, Usage};
+use crate::domain::{ByteSize, Contact, Exit, Mode, Resources, TenantId, Tier, Usage};
 
 mod capabilities;
 pub mod egress;
@@ -62,12 +63,16 @@ pub trait Executor: Send + Sync {
     async fn recover(&self) -> Result<usize, SandboxError>;
 }
 
-/// Finds out what this machine can and cannot do for steps, by doing it; leaves nothing behind.
+/// The tiers that a daemon takes by itself, the one that it would rather have first.
+pub const TIERS_WITH_WALLS: [Tier; 2] = [Tier::Sandbox, Tier::Bubblewrap];
+
+/// Finds out what this machine can and cannot do for steps in the first of `tiers` that it has, by doing it; leaves
+/// nothing behind.
 ///
 /// # Errors
 /// If the helper process cannot be started at all.
-pub async fn probe(settings: Settings) -> Result<Capabilities, SandboxError> {
-    Ok(LocalExecutor::open(settings).await?.capabilities().clone())
+pub async fn probe(settings: Settings, tiers: &[Tier]) -> Result<Capabilities, SandboxError> {
+    Ok(LocalExecutor::open_first(settings, tiers).await?.capabilities().clone())
 }
 
 /// An attempt that has been started.

@@ -24,7 +24,7 @@ use super::{Host, probe, sys, ways};
 use crate::domain::Tier;
 
 /// How a process of ours ends when it could not do its work.
-const FAILED: i32 = 125;
+pub(super) const FAILED: i32 = 125;
 
 /// Lives the life of the first process: raises what it can, waits for its attempt at `ear`, runs it.
 pub(super) fn live(host: &Host, ear: OwnedFd, doors: &[OwnedFd]) -> ! {
@@ -54,15 +54,11 @@ fn leave(sent: io::Result<()>) -> ! {
 
 /// Does what is the same for every attempt, before there is one.
 fn stand(host: &Host, ear: &OwnedFd, doors: &[OwnedFd]) -> Result<(), Broken> {
-    let kept: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).chain([ear.as_fd()]).collect();
-    sys::close_all_but(&kept).stage("closing descriptors")?;
-    for door in doors {
-        // Zero means the writer itself, which the kernel does without stopping every other fork for it.
-        rustix::io::write(door, b"0").stage("control groups")?;
-    }
-    sys::close_all_but(&[ear.as_fd()]).stage("closing descriptors")?;
+    enter_groups(doors, &[ear.as_fd()])?;
     match host.tier {
         Tier::Sandbox => walls::stand(host),
+        // What stands around this process was raised before it became this program.
+        Tier::Bubblewrap => Ok(()),
         Tier::UnsafeNone => {
             rustix::process::set_child_subreaper(Some(rustix::process::getpid())).stage("the helper")?;
             rustix::process::set_parent_process_death_signal(Some(Kill::TERM)).stage("the helper")
@@ -70,10 +66,22 @@ fn stand(host: &Host, ear: &OwnedFd, doors: &[OwnedFd]) -> Result<(), Broken> {
     }
 }
 
+/// Puts this process into its control groups and closes every descriptor but `kept`.
+pub(super) fn enter_groups(doors: &[OwnedFd], kept: &[BorrowedFd<'_>]) -> Result<(), Broken> {
+    let all: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).chain(kept.iter().copied()).collect();
+    sys::close_all_but(&all).stage("closing descriptors")?;
+    for door in doors {
+        // Zero means the writer itself, which the kernel does without stopping every other fork for it.
+        rustix::io::write(door, b"0").stage("control groups")?;
+    }
+    sys::close_all_but(kept).stage("closing descriptors")
+}
+
 fn prepare(host: &Host, given: &Given, ear: OwnedFd) -> Result<(Raised, Manifest), Broken> {
     let (manifest, contents) = wire::unpack(&given.parcel).stage("files of the step")?;
     let raised = match host.tier {
         Tier::Sandbox => walls::raise(host, &given.attempt, &manifest, &given.parcel, contents)?,
+        Tier::Bubblewrap => walls::settle(host, &manifest)?,
         Tier::UnsafeNone => {
             walls::lay_out(&host.directory_of(&given.attempt), &manifest, &given.parcel, contents)?
         }
@@ -97,7 +105,7 @@ fn run(
     let signals = signal_file(host.tier).stage("signals")?;
     let host_uid = host.ids.uid_of(&given.attempt.tenant, host.tier);
     let listeners: Vec<BorrowedFd<'_>> =
-        [raised.listener.as_fd()].into_iter().chain(raised.ways.iter().map(AsFd::as_fd)).collect();
+        [raised.listener.as_fd()].into_iter().chain(raised.ways.listeners.iter().map(AsFd::as_fd)).collect();
     wire::send(control, &News::Up { host_uid }, &listeners).stage("the daemon")?;
     let started = Instant::now();
     let main = match sys::fork(0, None).stage("starting the script")? {
@@ -112,7 +120,7 @@ fn run(
     // The daemon's readers must see an end when the last writer is gone, and that is never this process.
     drop(given);
     let mut end = wait_for(host.tier, main, &signals, control);
-    end.disk_full = host.tier == Tier::Sandbox && is_full(&raised.places);
+    end.disk_full = host.tier.has_walls() && is_full(&raised.places);
     kill_all(host.tier);
     end.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let output = match open_output(&raised.output) {
@@ -130,7 +138,7 @@ fn run(
 fn signal_file(tier: Tier) -> io::Result<SignalFd> {
     let mut set = nix::sys::signal::SigSet::empty();
     set.add(nix::sys::signal::Signal::SIGCHLD);
-    if tier == Tier::UnsafeNone {
+    if !tier.has_walls() {
         set.add(nix::sys::signal::Signal::SIGTERM);
     }
     set.thread_block()?;
@@ -173,7 +181,7 @@ fn abandon(tier: Tier) -> ! {
 
 fn terminate(tier: Tier, main: Pid) {
     drop(match tier {
-        Tier::Sandbox => kill_everybody(Kill::TERM),
+        Tier::Sandbox | Tier::Bubblewrap => kill_everybody(Kill::TERM),
         Tier::UnsafeNone => rustix::process::kill_process_group(main, Kill::TERM).map_err(Into::into),
     });
 }
@@ -203,7 +211,7 @@ fn kill_all(tier: Tier) {
 /// process; their orphans come to it, so the next call reaches them.
 fn kill_once(tier: Tier) {
     match tier {
-        Tier::Sandbox => drop(kill_everybody(Kill::KILL)),
+        Tier::Sandbox | Tier::Bubblewrap => drop(kill_everybody(Kill::KILL)),
         Tier::UnsafeNone => children_of_this().into_iter().for_each(|child| {
             rustix::process::kill_process(child, Kill::KILL).ok();
         }),
@@ -289,7 +297,7 @@ fn become_script(host: &Host, given: &Given, places: &Places, manifest: &Manifes
         return failed(error);
     }
     let search = match host.tier {
-        Tier::Sandbox => SEARCH_PATH,
+        Tier::Sandbox | Tier::Bubblewrap => SEARCH_PATH,
         Tier::UnsafeNone => &host.path,
     };
     let (program, mut arguments) = match command(places, manifest, search) {
@@ -383,7 +391,7 @@ fn environment(tier: Tier, places: &Places, manifest: &Manifest, search: &str) -
     if let Some(packages) = packages {
         all.insert("VIRTUAL_ENV".to_owned(), packages);
     }
-    if tier == Tier::Sandbox && !manifest.hosts.is_empty() {
+    if tier.has_walls() && !manifest.hosts.is_empty() {
         all.extend(ways::variables());
     }
     all.into_iter().collect()

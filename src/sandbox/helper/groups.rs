@@ -144,13 +144,14 @@ impl Groups {
         Ok(group)
     }
 
-    /// Sets the limits of an attempt, before anything of it runs.
+    /// Sets the limits of an attempt, before anything of it runs. `own` counts the processes of ours among them, which
+    /// the script has besides.
     ///
     /// # Errors
     /// Whatever the system says.
-    pub(super) fn limit(&self, group: &Group, attempt: &Attempt) -> io::Result<()> {
+    pub(super) fn limit(&self, group: &Group, attempt: &Attempt, own: u32) -> io::Result<()> {
         for (hierarchy, member) in self.hierarchies.iter().zip(&group.members) {
-            limit(hierarchy, member.as_fd(), attempt)?;
+            limit(hierarchy, member.as_fd(), attempt, own)?;
         }
         Ok(())
     }
@@ -339,9 +340,8 @@ fn delegate(own: &Path, controllers: &BTreeSet<Controller>) -> io::Result<()> {
     std::fs::write(&control, &wanted)
 }
 
-fn limit(hierarchy: &Hierarchy, member: BorrowedFd<'_>, attempt: &Attempt) -> io::Result<()> {
-    // Our own first process is one more than the script may have.
-    let pids = (u64::from(attempt.pids) + 1).to_string();
+fn limit(hierarchy: &Hierarchy, member: BorrowedFd<'_>, attempt: &Attempt, own: u32) -> io::Result<()> {
+    let pids = (u64::from(attempt.pids) + u64::from(own)).to_string();
     let memory = attempt.memory.to_string();
     let quota = u64::from(attempt.cpu_millis) * PERIOD_US / 1000;
     let set = |name: &str, value: &str| write_at(member, name, value);

@@ -76,7 +76,7 @@ impl Ids {
     /// The host's user id that a tenant's steps run as.
     pub(super) fn uid_of(self, tenant: &str, tier: Tier) -> u32 {
         match self {
-            Self::Range { first, count } if tier == Tier::Sandbox => pair(first, count, tenant).step,
+            Self::Range { first, count } if tier.has_walls() => pair(first, count, tenant).step,
             Self::Range { .. } => 0,
             Self::Own { user, .. } => user,
         }

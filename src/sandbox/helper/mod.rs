@@ -6,6 +6,7 @@
 //! helper.
 #![expect(clippy::disallowed_methods, reason = "this is the adapter to processes, mounts and control groups")]
 
+mod bubblewrap;
 mod filter;
 mod first;
 mod groups;
@@ -31,8 +32,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
+use self::bubblewrap::Bubblewrap;
 use self::filter::Filters;
-use self::groups::{Controller, Group, Groups};
+use self::groups::{Group, Groups};
 use self::ids::Ids;
 use self::spare::Spare;
 use self::undertaker::Undertaker;
@@ -55,12 +57,14 @@ struct Host {
     namespaces: u64,
     user_namespace: bool,
     cgroup_namespace: bool,
+    /// What raises the walls of the tier of that name.
+    bubblewrap: Option<Bubblewrap>,
 }
 
 impl Host {
     /// Whether control groups limit every tree.
     fn has_groups(&self) -> bool {
-        self.groups.has(Controller::Memory) && self.groups.has(Controller::Pids)
+        self.limits == LimitsKind::Enforced
     }
     /// Where an attempt of the tier `unsafe-none` has its files.
     fn directory_of(&self, attempt: &Attempt) -> PathBuf {
@@ -82,8 +86,13 @@ struct Child {
 
 /// Runs the helper on the socket at standard input until the daemon closes it.
 pub fn main() -> ExitCode {
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut arguments = std::env::args_os().skip(2);
+    let answer = match arguments.next() {
+        Some(argument) if argument == bubblewrap::INSIDE => bubblewrap::live_inside(arguments),
+        _ => serve().map(|()| ExitCode::SUCCESS),
+    };
+    match answer {
+        Ok(code) => code,
         Err(error) => {
             let text = format!("tenantry: the sandbox helper ends: {error}\n");
             rustix::io::write(rustix::stdio::stderr(), text.as_bytes()).ok();
@@ -113,7 +122,7 @@ fn serve() -> io::Result<()> {
         return Err(io::Error::other("the first message does not configure it"));
     };
     let (host, capabilities) = probe::find_out(configure);
-    if host.tier == Tier::UnsafeNone {
+    if host.tier != Tier::Sandbox {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     }
     let sandboxed = host.tier == Tier::Sandbox && capabilities.refusal().is_none();
@@ -185,7 +194,7 @@ impl Helper {
     fn prepare_spare(&mut self) {
         self.spare_due = None;
         self.starts += 1;
-        self.spare = spare::make(&self.host, self.starts).ok();
+        self.spare = spare::make(&self.host, self.starts, None).ok();
     }
 
     fn obey(&mut self, order: Order, beside: Vec<OwnedFd>, daemon: BorrowedFd<'_>) -> io::Result<()> {
@@ -230,15 +239,19 @@ impl Helper {
 
     /// Takes dead first processes off the list and reports each. Gives whether any child is left.
     fn bury(&mut self) -> bool {
+        let mut killed = false;
         let left = loop {
             match sys::reap() {
-                Ok(Some(dead)) => self.report(dead),
+                Ok(Some(dead)) => {
+                    killed |= self.host.tier == Tier::Bubblewrap && dead.signal.is_some();
+                    self.report(dead);
+                }
                 Ok(None) => break true,
                 Err(_) => break false,
             }
         };
-        if left && self.host.tier == Tier::UnsafeNone {
-            // Orphans of a first process that was killed come here; nobody else does.
+        if left && (self.host.tier == Tier::UnsafeNone || killed) {
+            // Orphans of a first process, or of a `bwrap`, that was killed come here; nobody else does.
             for child in first::children_of_this() {
                 if !self.children.contains_key(&child) {
                     rustix::process::kill_process(child, rustix::process::Signal::KILL).ok();
@@ -260,6 +273,10 @@ impl Helper {
             Down { cpu_ms: dead.cpu_ms, memory_bytes_max: dead.memory_bytes_max, ..Down::default() };
         if let Some(group) = &child.first.group {
             self.host.groups.read(group, &mut down);
+        }
+        // Who ended well had nothing to say.
+        if let Some(said) = child.first.said.as_ref().filter(|_| dead.code.is_some_and(|code| code != 0)) {
+            down.problem = bubblewrap::read_said(said);
         }
         if let Some(directory) = child.directory
             && let Err(error) = std::fs::remove_dir_all(directory)

@@ -11,7 +11,8 @@ use std::path::Path;
 use rustix::thread::CapabilitySet;
 
 use super::super::wire::{self, Attempt, Configure, News};
-use super::super::{Capabilities, Feature, FeatureState, LimitsPolicy, Need, Program, StepSpec};
+use super::super::{Capabilities, Feature, FeatureState, LimitsPolicy, Need, Program, Reach, StepSpec};
+use super::bubblewrap::{self, Bubblewrap};
 use super::filter::Filters;
 use super::groups::{Controller, Groups};
 use super::ids::Ids;
@@ -29,7 +30,8 @@ const NAMESPACES: [(&str, libc::c_int); 5] = [
 ];
 
 /// The features of the sandbox in the order of a walk inwards, and whether steps are refused without them.
-const FEATURES: [(&str, Need); 15] = [
+const FEATURES: [(&str, Need); 18] = [
+    ("bubblewrap", Need::Required),
     ("mount namespace", Need::Required),
     ("pid namespace", Need::Required),
     ("ipc namespace", Need::Required),
@@ -45,7 +47,12 @@ const FEATURES: [(&str, Need); 15] = [
     ("seccomp", Need::Required),
     ("landlock", Need::Recorded),
     ("own user ids for tenants", Need::Recorded),
+    ("limit of files in `/work`", Need::Recorded),
+    ("hosts at ports below 1024", Need::Recorded),
 ];
+
+/// A host that nobody ever connects to, at a port that takes a right.
+const TRIAL_HOST: &str = "trial.invalid:443";
 
 /// Gaps found so far: feature and what the machine answered.
 type Gaps = Vec<(String, String)>;
@@ -77,6 +84,7 @@ pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
         namespaces: 0,
         user_namespace: false,
         cgroup_namespace: false,
+        bubblewrap: None,
     };
     if tier == Tier::UnsafeNone {
         return with_limits(host, Vec::new(), notes, limits);
@@ -89,7 +97,12 @@ pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
         let why = "only root can give each tenant a user id of its own".to_owned();
         gaps.push(("own user ids for tenants".to_owned(), why));
     }
-    let features = FEATURES.iter().map(|(name, need)| feature(name, *need, &gaps)).collect();
+    if tier == Tier::Bubblewrap {
+        let why = "`bwrap` cannot set one, so the memory limit is what bounds them".to_owned();
+        gaps.push(("limit of files in `/work`".to_owned(), why));
+    }
+    let asked = FEATURES.iter().filter(|(name, _)| tier == Tier::Bubblewrap || *name != "bubblewrap");
+    let features = asked.map(|(name, need)| feature(name, *need, &gaps)).collect();
     with_limits(host, features, notes, limits)
 }
 
@@ -100,6 +113,14 @@ fn enter(
     packages: Option<&Path>,
     notes: &mut Vec<String>,
 ) -> Result<(), rootfs::Broken> {
+    if host.tier == Tier::Bubblewrap {
+        let (bubblewrap, found) = Bubblewrap::find(path, packages, host.ids)?;
+        host.bubblewrap = Some(bubblewrap);
+        host.user_namespace = true;
+        host.cgroup_namespace = true;
+        notes.extend(found);
+        return Ok(());
+    }
     let nested = rootfs::enter_mount_namespace()?;
     notes.extend(rootfs::build(path, packages)?);
     let flags = NAMESPACES.iter().fold(0, |all, (_, flag)| all | flag);
@@ -204,16 +225,21 @@ fn trial(host: &Host) -> Result<Gaps, (String, String)> {
     if let Some(group) = &first.group {
         spare::remove(host, group);
     }
+    let said = first.said.as_ref().and_then(bubblewrap::read_said);
     match news {
         Ok(Some((News::Trial { gaps }, _))) => Ok(gaps),
         Ok(Some((News::Broken { stage, why }, _))) => Err((stage, why)),
-        Ok(_) => Err(("mount namespace".to_owned(), "the trial ended without a word".to_owned())),
+        Ok(_) => Err(match said {
+            Some(said) => (bubblewrap::feature_of(&said).to_owned(), said),
+            None => ("mount namespace".to_owned(), "the trial ended without a word".to_owned()),
+        }),
         Err(error) => Err(ours(error)),
     }
 }
 
 fn spec_of_trial() -> Result<StepSpec, (String, String)> {
-    let tenant = "trial".parse().map_err(|error| ("mount namespace".to_owned(), format!("{error}")))?;
+    let ours = |error: String| ("mount namespace".to_owned(), error);
+    let tenant = "trial".parse().map_err(|error| ours(format!("{error}")))?;
     Ok(StepSpec {
         name: "trial".to_owned(),
         tenant,
@@ -223,7 +249,10 @@ fn spec_of_trial() -> Result<StepSpec, (String, String)> {
         environment: std::collections::BTreeMap::new(),
         files: Vec::new(),
         input: Vec::new(),
-        reach: Vec::new(),
+        reach: vec![Reach {
+            host: TRIAL_HOST.parse().map_err(|error| ours(format!("{error}")))?,
+            private: false,
+        }],
         secret_files: Vec::new(),
         limits: super::super::Limits::default(),
     })
@@ -280,6 +309,11 @@ pub(super) fn inspect(raised: &Raised) -> Gaps {
         "`/work` cannot be written",
     );
     expect(std::fs::write("/dev/null", "x").is_ok(), "devices", "`/dev/null` cannot be written");
+    expect(
+        !raised.ways.by_proxy_alone,
+        "hosts at ports below 1024",
+        "what `bwrap` starts has no capability here, so they are reached through `HTTPS_PROXY` alone",
+    );
     expect(raised.landlock, "landlock", "the kernel does not have it, or it is switched off");
     gaps
 }
@@ -327,6 +361,11 @@ fn cure(feature: &str) -> &'static str {
              start it with CAP_SYS_ADMIN and without its seccomp profile"
         }
         "cgroup namespace" => "use Linux 4.6 or later",
+        "bubblewrap" => {
+            "install bubblewrap 0.8 or later (`apt-get install bubblewrap`), not as a program that becomes root by itself \
+             (setuid), or use the tier `sandbox`"
+        }
+        "limit of files in `/work`" | "hosts at ports below 1024" => "use the tier `sandbox`",
         "pivot_root" => "use Linux 5.12 or later, started from a disk rather than from its initramfs",
         "proc of its own" => {
             "in a container, start it with `/proc` unmasked (`--security-opt systempaths=unconfined`)"

@@ -106,11 +106,11 @@ pub(super) fn build(path: &str, packages: Option<&Path>) -> Result<Vec<String>, 
     let root = Path::new("/");
     mount_change(root, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .stage("mount namespace")?;
-    let mut notes = Vec::new();
-    let parts = host_parts(path, &mut notes)?;
+    let (parts, notes) = host_parts(path)?;
+    let parts = parts.into_iter().map(open).collect::<Result<Vec<_>, Broken>>()?;
     let proc = clone_tree(Path::new("/proc")).stage("mount namespace")?;
     let packages = packages.map(read_only_tree).transpose().stage("packages of steps")?;
-    let copies = host_copies();
+    let copies = host_copies(HOSTS);
 
     let base = Path::new("/tmp");
     let base = if base.is_dir() { base } else { Path::new("/run") };
@@ -137,37 +137,54 @@ pub(super) fn build(path: &str, packages: Option<&Path>) -> Result<Vec<String>, 
 }
 
 /// A part of the host with its place in the sandbox.
-struct Part {
-    place: PathBuf,
-    source: Source,
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Where it is seen.
+    pub(super) place: PathBuf,
+    /// What is seen there.
+    pub(super) source: Source,
 }
 
-enum Source {
-    /// A directory or file, mounted read-only.
-    Tree(OwnedFd),
-    /// A device, mounted as it is.
-    Device(OwnedFd),
+/// Where a part comes from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A directory or file of the host, read-only.
+    Tree(PathBuf),
+    /// A device of the host, as it is.
+    Device(PathBuf),
     /// A link to somewhere in the sandbox.
     Link(PathBuf),
 }
 
-fn host_parts(path: &str, notes: &mut Vec<String>) -> Result<Vec<Part>, Broken> {
-    let mut parts = Vec::new();
+/// A part whose source is held, whatever is mounted over its path.
+enum Held {
+    Mounts(OwnedFd),
+    Link(PathBuf),
+}
+
+fn open(part: Part) -> Result<(PathBuf, Held), Broken> {
+    let held = match part.source {
+        Source::Tree(path) => Held::Mounts(read_only_tree(&path).stage("mount namespace")?),
+        Source::Device(path) => Held::Mounts(clone_tree(&path).stage("devices")?),
+        Source::Link(target) => Held::Link(target),
+    };
+    Ok((part.place, held))
+}
+
+/// What every sandbox has of the host, and what is worth knowing about it. `path` is the daemon's search path.
+pub(super) fn host_parts(path: &str) -> Result<(Vec<Part>, Vec<String>), Broken> {
+    let (mut parts, mut notes) = (Vec::new(), Vec::new());
     let mut add = |place: PathBuf, source| parts.push(Part { place, source });
     for place in SHARED.iter().chain(&SHARED_ETC).map(PathBuf::from) {
         if let Ok(target) = std::fs::read_link(&place) {
             add(place, Source::Link(target));
         } else if place.is_dir() {
-            let tree = clone_tree(&place).stage("mount namespace")?;
-            sys::restrict_mount(tree.as_fd(), Path::new(""), READ_ONLY | libc::MOUNT_ATTR_NODEV, true)
-                .stage("mount namespace")?;
-            add(place, Source::Tree(tree));
+            add(place.clone(), Source::Tree(place));
         }
     }
     for device in DEVICES {
         let place = Path::new("/dev").join(device);
-        let tree = clone_tree(&place).stage("devices")?;
-        add(place, Source::Device(tree));
+        add(place.clone(), Source::Device(place));
     }
     for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
     {
@@ -176,10 +193,8 @@ fn host_parts(path: &str, notes: &mut Vec<String>) -> Result<Vec<Part>, Broken> 
     // The clients of the broker are this very program under other names.
     let clients = Path::new("/opt/tenantry/bin");
     // By its path, since the link of this process leads into the mount namespace that was just left.
-    let program = std::fs::read_link("/proc/self/exe").and_then(|program| clone_tree(&program));
+    let program = std::fs::read_link("/proc/self/exe").and_then(std::fs::canonicalize);
     let program = program.stage("this program, under the path it was started by")?;
-    sys::restrict_mount(program.as_fd(), Path::new(""), READ_ONLY | libc::MOUNT_ATTR_NODEV, false)
-        .stage("mount namespace")?;
     add(clients.join("tenantry"), Source::Tree(program));
     for name in ["tenantry-secret", "tenantry-output"] {
         add(clients.join(name), Source::Link("tenantry".into()));
@@ -187,8 +202,7 @@ fn host_parts(path: &str, notes: &mut Vec<String>) -> Result<Vec<Part>, Broken> 
     // What installs packages is in every sandbox and on no search path; where there is no way out it installs nothing.
     match find_program("uv", path).and_then(|found| std::fs::canonicalize(found).ok()) {
         Some(found) if read_head(&found).is_some_and(|head| &head != b"#!") => {
-            let tree = read_only_tree(&found).stage("mount namespace")?;
-            add(PathBuf::from(INSTALLER), Source::Tree(tree));
+            add(PathBuf::from(INSTALLER), Source::Tree(found));
         }
         _ => notes.push(
             "Python scripts with dependencies are refused, since `uv` is not installed here".to_owned(),
@@ -202,14 +216,14 @@ fn host_parts(path: &str, notes: &mut Vec<String>) -> Result<Vec<Part>, Broken> 
         else {
             continue;
         };
-        let Ok(tree) = clone_tree(&prefix) else { continue };
-        sys::restrict_mount(tree.as_fd(), Path::new(""), READ_ONLY | libc::MOUNT_ATTR_NODEV, true)
-            .stage("mount namespace")?;
+        if std::fs::read_dir(&prefix).is_err() {
+            continue;
+        }
         notes.push(format!("steps can read `{}`, where this machine's `{name}` lies", prefix.display()));
-        add(prefix, Source::Tree(tree));
+        add(prefix.clone(), Source::Tree(prefix));
         add(clients.join(name), Source::Link(program));
     }
-    Ok(parts)
+    Ok((parts, notes))
 }
 
 /// The directory that an interpreter outside the system's needs, and its program in there. Never a directory
@@ -260,8 +274,8 @@ pub(super) fn find_program(name: &str, path: &str) -> Option<PathBuf> {
         })
 }
 
-/// Small files that are written anew in every template, with their content.
-fn host_copies() -> Vec<(PathBuf, Vec<u8>)> {
+/// Small files that are written anew in every template, with their content. `hosts` is what `/etc/hosts` says.
+pub(super) fn host_copies(hosts: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let mut copies: Vec<(PathBuf, Vec<u8>)> = COPIED_ETC
         .iter()
         .map(PathBuf::from)
@@ -275,7 +289,7 @@ fn host_copies() -> Vec<(PathBuf, Vec<u8>)> {
              nobody:x:65534:65534:nobody:/:/bin/false\n",
         ),
         ("/etc/group", "root:x:0:\nstep:x:1000:\nnogroup:x:65534:\n"),
-        ("/etc/hosts", HOSTS),
+        ("/etc/hosts", hosts),
         ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
         ("/etc/host.conf", "multi on\n"),
     ];
@@ -285,7 +299,7 @@ fn host_copies() -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// Makes every place below `template` and puts the parts there.
-fn furnish(template: &Path, parts: Vec<Part>, copies: &[(PathBuf, Vec<u8>)]) -> io::Result<()> {
+fn furnish(template: &Path, parts: Vec<(PathBuf, Held)>, copies: &[(PathBuf, Vec<u8>)]) -> io::Result<()> {
     let inside = |place: &Path| template.join(place.strip_prefix("/").unwrap_or(place));
     for directory in
         ["/proc", "/dev/shm", "/repo", "/work", "/tmp", "/run/tenantry", "/etc", "/opt/tenantry/packages"]
@@ -297,12 +311,12 @@ fn furnish(template: &Path, parts: Vec<Part>, copies: &[(PathBuf, Vec<u8>)]) -> 
         make_parent(&place)?;
         std::fs::write(place, content)?;
     }
-    for Part { place, source } in parts {
+    for (place, held) in parts {
         let place = inside(&place);
         make_parent(&place)?;
-        match source {
-            Source::Link(target) => std::os::unix::fs::symlink(target, place)?,
-            Source::Tree(tree) | Source::Device(tree) => {
+        match held {
+            Held::Link(target) => std::os::unix::fs::symlink(target, place)?,
+            Held::Mounts(tree) => {
                 let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode);
                 if kind == rustix::fs::FileType::Directory {
                     std::fs::create_dir_all(&place)?;
@@ -328,13 +342,13 @@ fn read_only_tree(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// A copy of the mounts at `path`, attached nowhere yet.
-fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     Ok(open_tree(CWD, path, flags)?)
 }
 
 /// Attaches a copy of mounts.
-fn put(tree: &OwnedFd, place: &Path) -> io::Result<()> {
+pub(super) fn put(tree: &OwnedFd, place: &Path) -> io::Result<()> {
     Ok(move_mount(tree, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use super::super::wire::{self, Attempt};
 use super::groups::Group;
 use super::rootfs::{Broken, Stage};
-use super::{Host, first, sys};
+use super::{Host, bubblewrap, first, sys};
 use crate::domain::Tier;
 
 /// A first process that waits for its attempt, or has just got it.
@@ -25,23 +25,41 @@ pub(super) struct Spare {
     pub(super) group: Option<Group>,
     /// Keeps its mounts when it is dead, so that its death need not wait until they are taken down.
     pub(super) mounts: Option<OwnedFd>,
+    /// What `bwrap` complained of, in the tier of that name.
+    pub(super) said: Option<OwnedFd>,
     /// Takes the attempt. Kept open while it lives: by its end it knows that the helper has gone.
     orders: OwnedFd,
 }
 
 /// Starts a first process, which raises the walls that are the same for everybody and waits. `number` names its
-/// control group and is never used twice by one helper. In the new process it does not return.
-pub(super) fn make(host: &Host, number: u64) -> Result<(Pid, Spare), Broken> {
+/// control group and is never used twice by one helper. In the new process it does not return. `bwrap` raises no walls
+/// without what is to be between them: the attempt with its parcel.
+pub(super) fn make(
+    host: &Host,
+    number: u64,
+    given: Option<(&Attempt, &OwnedFd)>,
+) -> Result<(Pid, Spare), Broken> {
     let name = format!("{}-{number}", rustix::process::getpid().as_raw_nonzero());
     let group =
         if host.has_groups() { Some(host.groups.create(name).stage("control groups")?) } else { None };
+    let said = host.bubblewrap.as_ref().map(|_| bubblewrap::said()).transpose().stage("bubblewrap")?;
     let born = || -> Result<(Pid, OwnedFd, OwnedFd), Broken> {
         let doors = group.as_ref().map_or(Ok(Vec::new()), |group| host.groups.doors(group));
         let doors = doors.stage("control groups")?;
         let (orders, ear) = wire::pair().stage("the helper")?;
         let birth = group.as_ref().and_then(|group| host.groups.birth(group));
         match sys::fork(host.namespaces, birth).stage("namespaces")? {
-            sys::Side::Child => first::live(host, ear, &doors),
+            sys::Side::Child => match (&host.bubblewrap, given, &said) {
+                (Some(bubblewrap), Some((attempt, parcel)), Some(said)) => {
+                    let Err(broken) =
+                        first::enter_groups(&doors, &[ear.as_fd(), parcel.as_fd(), said.as_fd()])
+                            .and_then(|()| bubblewrap.start(host, attempt, parcel, &ear, said));
+                    let text = format!("{}: {}\n", broken.stage, broken.error);
+                    rustix::io::write(said, text.as_bytes()).ok();
+                    sys::exit(first::FAILED)
+                }
+                _ => first::live(host, ear, &doors),
+            },
             sys::Side::Parent(pid, handle) => Ok((pid, handle, orders)),
         }
     };
@@ -55,9 +73,9 @@ pub(super) fn make(host: &Host, number: u64) -> Result<(Pid, Spare), Broken> {
                 Tier::Sandbox => {
                     rustix::fs::open(mounts, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
                 }
-                Tier::UnsafeNone => None,
+                Tier::Bubblewrap | Tier::UnsafeNone => None,
             };
-            Ok((pid, Spare { handle, group, mounts, orders }))
+            Ok((pid, Spare { handle, group, mounts, said, orders }))
         }
         Err(broken) => {
             if let Some(group) = group {
@@ -82,9 +100,10 @@ impl Spare {
         control: BorrowedFd<'_>,
     ) -> Result<(), Broken> {
         if let Some(group) = &self.group {
-            host.groups.limit(group, attempt).stage("control groups")?;
+            let own = if host.tier == Tier::Bubblewrap { bubblewrap::OWN_PROCESSES } else { 1 };
+            host.groups.limit(group, attempt, own).stage("control groups")?;
         }
-        if host.user_namespace {
+        if host.user_namespace && host.tier == Tier::Sandbox {
             host.ids.map(&attempt.tenant, pid).stage("user namespace")?;
         }
         let beside = [parcel.as_fd(), stdout.as_fd(), stderr.as_fd(), control];
@@ -123,7 +142,7 @@ pub(super) fn start(
     streams: [OwnedFd; 3],
     control: BorrowedFd<'_>,
 ) -> Result<(Pid, Spare), Broken> {
-    let (pid, spare) = ready.map_or_else(|| make(host, number), Ok)?;
+    let (pid, spare) = ready.map_or_else(|| make(host, number, Some((attempt, &streams[0]))), Ok)?;
     match spare.employ(host, pid, attempt, streams, control) {
         Ok(()) => Ok((pid, spare)),
         Err(broken) => {

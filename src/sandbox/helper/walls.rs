@@ -17,14 +17,23 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::super::places::{Places, STEP_ID};
 use super::super::wire::{Attempt, Manifest};
 use super::rootfs::{Broken, GIVEN, NEW, PACKAGES, SCRATCH, Stage, TEMPLATE};
-use super::{Host, sys, ways};
+use super::ways::{self, Ways};
+use super::{Host, bubblewrap, sys};
 
 /// Files of a new `/proc` that tell about the machine or were never meant for a step.
-const MASKED: [&str; 9] =
+pub(super) const MASKED: [&str; 9] =
     ["cmdline", "config.gz", "kallsyms", "kcore", "key-users", "keys", "kmsg", "sysrq-trigger", "timer_list"];
 
 /// Inodes of the scratch file system that the step did not make.
 const OWN_INODES: u64 = 8;
+
+/// Directories of the scratch file system: name, permissions, and the place in the sandbox that leads there.
+pub(super) const SCRATCH_DIRECTORIES: [(&str, u32, &str); 4] = [
+    ("work", 0o700, "work"),
+    ("tmp", 0o1777, "tmp"),
+    ("shm", 0o1777, "dev/shm"),
+    ("output", 0o700, "run/tenantry/output"),
+];
 
 /// What stands around a step when all is done.
 pub(super) struct Raised {
@@ -32,8 +41,8 @@ pub(super) struct Raised {
     pub(super) places: Places,
     /// Listens at the broker's socket.
     pub(super) listener: UnixListener,
-    /// Listen where a step that may reach hosts connects: its proxy's first, then one per host.
-    pub(super) ways: Vec<OwnedFd>,
+    /// Where a step that may reach hosts connects.
+    pub(super) ways: Ways,
     /// The directory of the output, opened before the step could change what stands there.
     pub(super) output: OwnedFd,
     /// How much of Landlock holds.
@@ -78,15 +87,14 @@ pub(super) fn raise(
     let scratch =
         format!("mode=755,size={},nr_inodes={}", attempt.disk, u64::from(attempt.inodes) + OWN_INODES);
     mount_tmpfs(SCRATCH, &scratch).stage("mount namespace")?;
-    for (name, place, mode) in
-        [("work", "work", 0o700), ("tmp", "tmp", 0o1777), ("shm", "dev/shm", 0o1777), ("output", "", 0o700)]
-    {
+    for (name, mode, place) in SCRATCH_DIRECTORIES {
         let directory = Path::new(SCRATCH).join(name);
         make_directory(&directory, mode).stage("mount namespace")?;
         if owner != step {
             std::os::unix::fs::chown(&directory, Some(step), Some(step)).stage("mount namespace")?;
         }
-        if !place.is_empty() {
+        // The output's place lies in what the step is given, which is not there yet.
+        if name != "output" {
             bind(&directory, &Path::new(NEW).join(place), 0).stage("mount namespace")?;
         }
     }
@@ -108,7 +116,7 @@ pub(super) fn raise(
             .stage("packages of the step")?;
     }
     let ways = if manifest.hosts.is_empty() {
-        Vec::new()
+        Ways::default()
     } else {
         lay_ways(manifest).stage("network of the step")?
     };
@@ -121,10 +129,34 @@ pub(super) fn raise(
     let places = Places::below("/");
     let output = open_output_directory(&places).stage("mount namespace")?;
     drop_rights(pair.map(|_| step)).stage("capabilities")?;
-    let landlock = restrict_files(&places).unwrap_or(false);
+    close_walls(host, &places).map(|landlock| Raised { places, listener, ways, output, landlock })
+}
+
+/// Finishes the walls of the tier `bubblewrap`, which `bwrap` has raised around this process with what the step is
+/// given: the socket, the ways out, and the layers that a process puts around itself.
+pub(super) fn settle(host: &Host, manifest: &Manifest) -> Result<Raised, Broken> {
+    let places = Places::below("/");
+    rustix::process::umask(Mode::empty());
+    let door = bubblewrap::door();
+    let listener = UnixListener::bind(&door).stage("files of the step")?;
+    set_mode(&door, 0o600).stage("files of the step")?;
+    let ways = if manifest.hosts.is_empty() {
+        Ways::default()
+    } else {
+        ways::open(&manifest.hosts).stage("network of the step")?
+    };
+    let output = open_output_directory(&places).stage("files of the step")?;
+    rustix::thread::clear_ambient_capability_set().stage("capabilities")?;
+    drop_rights(None).stage("capabilities")?;
+    close_walls(host, &places).map(|landlock| Raised { places, listener, ways, output, landlock })
+}
+
+/// The layers that a process puts around itself, the last of all; gives whether Landlock is among them.
+fn close_walls(host: &Host, places: &Places) -> Result<bool, Broken> {
+    let landlock = restrict_files(places).unwrap_or(false);
     rustix::thread::set_no_new_privs(true).stage("no-new-privileges")?;
     host.filters.apply().map_err(io::Error::other).stage("seccomp")?;
-    Ok(Raised { places, listener, ways, output, landlock })
+    Ok(landlock)
 }
 
 /// Lays out the directories of the tier `unsafe-none`, which has no walls.
@@ -143,11 +175,11 @@ pub(super) fn lay_out(
     let own = rustix::process::geteuid().as_raw();
     let listener = give(&places, manifest, parcel, contents, own, false).stage("files of the step")?;
     let output = open_output_directory(&places).stage("files of the step")?;
-    Ok(Raised { places, listener, ways: Vec::new(), output, landlock: false })
+    Ok(Raised { places, listener, ways: Ways::default(), output, landlock: false })
 }
 
 /// Opens the ways out and gives the hosts their names.
-fn lay_ways(manifest: &Manifest) -> io::Result<Vec<OwnedFd>> {
+fn lay_ways(manifest: &Manifest) -> io::Result<Ways> {
     let names = Path::new(GIVEN).join("hosts");
     std::fs::write(&names, ways::names(&manifest.hosts))?;
     set_mode(&names, 0o444)?;
@@ -156,7 +188,7 @@ fn lay_ways(manifest: &Manifest) -> io::Result<Vec<OwnedFd>> {
 }
 
 /// Becomes a user and a group of one number, with no group beside.
-fn become_user(id: u32, with_groups: bool) -> io::Result<()> {
+pub(super) fn become_user(id: u32, with_groups: bool) -> io::Result<()> {
     let (user, group) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
     if with_groups {
         rustix::thread::set_thread_groups(&[])?;
@@ -198,7 +230,9 @@ fn drop_rights(step: Option<u32>) -> io::Result<()> {
 /// The second layer: the same walls once more, by another mechanism. `false` where the kernel lacks it.
 fn restrict_files(places: &Places) -> Result<bool, landlock::RulesetError> {
     let known = ABI::V6;
-    let writable = [places.work(), places.tmp(), places.output_directory(), PathBuf::from("/dev")];
+    let shared_memory = PathBuf::from("/dev/shm");
+    let writable =
+        [places.work(), places.tmp(), places.output_directory(), PathBuf::from("/dev"), shared_memory];
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(known))?
         .scope(Scope::from_all(known))?

@@ -45,14 +45,34 @@ pub(super) fn names(hosts: &[HostPort]) -> String {
     format!("{HOSTS}{}", lines.concat())
 }
 
-/// Opens the listener of the proxy and then one per host, in the network of this process.
+/// What was opened.
+#[derive(Default)]
+pub(super) struct Ways {
+    /// The listener of the proxy and then one per host; none at all where there are no hosts.
+    pub(super) listeners: Vec<OwnedFd>,
+    /// Whether some host has no listener at its port, since that is below 1024 and this process may not have it. The
+    /// host is reached through the proxy alone then.
+    pub(super) by_proxy_alone: bool,
+}
+
+/// Opens the listeners in the network of this process.
 ///
 /// # Errors
-/// What the system says, for instance that a port below 1024 is not ours.
-pub(super) fn open(hosts: &[HostPort]) -> io::Result<Vec<OwnedFd>> {
-    let of_hosts =
-        hosts.iter().zip(addresses(hosts)).map(|(host, address)| SocketAddrV4::new(address, host.port));
-    [PROXY].into_iter().chain(of_hosts).map(listen).collect()
+/// What the system says.
+pub(super) fn open(hosts: &[HostPort]) -> io::Result<Ways> {
+    let mut ways = Ways { listeners: vec![listen(PROXY)?], by_proxy_alone: false };
+    for (host, address) in hosts.iter().zip(addresses(hosts)) {
+        let listener = match listen(SocketAddrV4::new(address, host.port)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && host.port < 1024 => {
+                ways.by_proxy_alone = true;
+                // Somewhere, so that each host has one.
+                listen(SocketAddrV4::new(address, 0))?
+            }
+            answer => answer?,
+        };
+        ways.listeners.push(listener);
+    }
+    Ok(ways)
 }
 
 fn listen(address: SocketAddrV4) -> io::Result<OwnedFd> {

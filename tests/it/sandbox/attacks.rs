@@ -17,11 +17,14 @@ enum Shown {
 
 #[track_caller]
 fn attack(interpreter: &str, shown: &Shown, script: &str) {
-    let Some(inside) = outside().attack(Tier::Sandbox, interpreter, script) else { return };
-    let told = format!("{:?}\n{}{}", inside.ended.exit, inside.stdout, inside.stderr);
-    assert!(!inside.stdout.contains("REACHED"), "it got out of the sandbox: {told}");
-    assert!(!inside.stderr.contains("not installed here"), "{told}");
-    assert!(!inside.stderr.contains("SyntaxError") && !inside.stderr.contains("NameError"), "{told}");
+    for tier in [Tier::Sandbox, Tier::Bubblewrap] {
+        let Some(inside) = outside().attack(tier, interpreter, script) else { continue };
+        let told = format!("{tier}: {:?}\n{}{}", inside.ended, inside.stdout, inside.stderr);
+        assert_eq!(inside.ended.usage.tier, tier);
+        assert!(!inside.stdout.contains("REACHED"), "it got out of the sandbox: {told}");
+        assert!(!inside.stderr.contains("not installed here"), "{told}");
+        assert!(!inside.stderr.contains("SyntaxError") && !inside.stderr.contains("NameError"), "{told}");
+    }
     let root = rustix::process::geteuid().is_root();
     if *shown == Shown::All || (*shown == Shown::Root && root) {
         let seen = outside().attack(Tier::UnsafeNone, interpreter, script).unwrap();
@@ -260,14 +263,13 @@ if call() > 0: print('REACHED', flush=True)
 }
 
 /// Two attempts at one time share nothing, also when they are of one tenant.
-#[test]
-fn an_attempt_sees_nothing_of_another() {
-    let one = std::thread::spawn(|| {
-        outside().attack(Tier::Sandbox, "sh", "echo REACHED > /work/x; echo REACHED > /tmp/x; sleep 2")
+fn an_attempt_sees_nothing_of_another(tier: Tier) {
+    let one = std::thread::spawn(move || {
+        outside().attack(tier, "sh", "echo REACHED > /work/x; echo REACHED > /tmp/x; sleep 2")
     });
     std::thread::sleep(std::time::Duration::from_millis(700));
     let script = "cat /work/x /tmp/x /proc/*/root/work/x; ls /proc | grep -c '^[0-9]'";
-    let Some(two) = outside().attack(Tier::Sandbox, "sh", script) else { return };
+    let Some(two) = outside().attack(tier, "sh", script) else { return };
     assert!(!two.stdout.contains("REACHED"), "{two:?}");
     // Its first process, the shell, and the pipeline's two.
     let processes: u32 = two.stdout.trim().parse().unwrap();
@@ -275,9 +277,21 @@ fn an_attempt_sees_nothing_of_another() {
     one.join().unwrap();
 }
 
+#[test]
+fn an_attempt_in_a_sandbox_sees_nothing_of_another() {
+    an_attempt_sees_nothing_of_another(Tier::Sandbox);
+}
+
+#[test]
+fn an_attempt_in_bubblewrap_sees_nothing_of_another() {
+    an_attempt_sees_nothing_of_another(Tier::Bubblewrap);
+}
+
 /// The control above writes into the host's directory; nothing from inside has.
 #[test]
 fn nothing_was_written_outside_from_inside() {
-    let Some(_) = outside().attack(Tier::Sandbox, "sh", "echo x > @DIR@/from-inside; true") else { return };
-    assert!(!outside().directory().join("from-inside").exists());
+    for tier in [Tier::Sandbox, Tier::Bubblewrap] {
+        let Some(_) = outside().attack(tier, "sh", "echo x > @DIR@/from-inside; true") else { continue };
+        assert!(!outside().directory().join("from-inside").exists());
+    }
 }

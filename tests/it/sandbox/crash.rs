@@ -30,7 +30,7 @@ fn lives_as_a_daemon() {
     let Ok(told) = std::env::var(DAEMON_VARIABLE) else { return };
     let mut told = told.split(' ');
     let (instance, tier, mark) = (told.next().unwrap(), told.next().unwrap(), told.next().unwrap());
-    let tier = if tier == Tier::Sandbox.as_str() { Tier::Sandbox } else { Tier::UnsafeNone };
+    let tier = Tier::ALL.into_iter().find(|one| one.as_str() == tier).unwrap();
     block_on(async {
         let settings = Settings { instance: instance.to_owned(), ..settings(tier) };
         let executor = LocalExecutor::open(settings).await.unwrap();
@@ -110,7 +110,7 @@ fn can(tier: Tier) -> bool {
 
 #[test]
 fn a_killed_daemon_takes_its_steps_with_it() {
-    for (number, tier) in [Tier::Sandbox, Tier::UnsafeNone].into_iter().enumerate() {
+    for (number, tier) in Tier::ALL.into_iter().enumerate() {
         if !can(tier) {
             continue;
         }
@@ -127,7 +127,7 @@ fn a_killed_daemon_takes_its_steps_with_it() {
 
 #[test]
 fn a_killed_helper_takes_its_steps_with_it() {
-    for (number, tier) in [Tier::Sandbox, Tier::UnsafeNone].into_iter().enumerate() {
+    for (number, tier) in Tier::ALL.into_iter().enumerate() {
         if !can(tier) {
             continue;
         }
@@ -146,19 +146,28 @@ fn a_killed_helper_takes_its_steps_with_it() {
 
 #[test]
 fn both_killed_at_once_leave_nothing_and_the_next_daemon_removes_the_rest() {
-    if !can(Tier::Sandbox) {
+    both_killed_at_once(Tier::Sandbox);
+}
+
+#[test]
+fn both_killed_at_once_leave_nothing_of_bubblewrap() {
+    both_killed_at_once(Tier::Bubblewrap);
+}
+
+fn both_killed_at_once(tier: Tier) {
+    if !can(tier) {
         return;
     }
-    let mark = format!("630.{}", std::process::id());
-    let instance = format!("both-{}", std::process::id());
-    let mut daemon = daemon(&instance, Tier::Sandbox, &mark);
+    let mark = format!("63{}.{}", tier as u8, std::process::id());
+    let instance = format!("both-{}-{}", tier as u8, std::process::id());
+    let mut daemon = daemon(&instance, tier, &mark);
     let helpers = children_of(daemon.id());
     daemon.kill().unwrap();
     helpers.into_iter().for_each(kill);
     daemon.wait().unwrap();
     wait_until_dead(&mark);
     block_on(async {
-        let settings = Settings { instance: instance.clone(), ..settings(Tier::Sandbox) };
+        let settings = Settings { instance: instance.clone(), ..settings(tier) };
         let executor = LocalExecutor::open(settings).await.unwrap();
         let enforced = executor.capabilities().limits == tenantry::domain::LimitsKind::Enforced;
         let swept = executor.recover().await.unwrap();
@@ -272,4 +281,50 @@ fn doctor_says_what_the_executor_found() {
         let gap = feature["state"] == "missing";
         assert_eq!(feature["cure"].is_string(), gap, "{feature}");
     }
+}
+
+/// A machine whose `bwrap` leaves no capability to what it starts, as with the AppArmor profile that Ubuntu ships for it.
+#[test]
+fn a_bwrap_that_leaves_no_capability_is_enough() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !can(Tier::Bubblewrap) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let found = path.split(':').map(|one| format!("{one}/bwrap")).find(|one| std::fs::exists(one).unwrap());
+    let program = directory.path().join("bwrap");
+    let script = format!(
+        "#!/bin/sh\na=$1 b=$2; shift 2\nexec {} \"$a\" \"$b\" --cap-drop ALL \"$@\"\n",
+        found.unwrap()
+    );
+    std::fs::write(&program, script).unwrap();
+    for open in [directory.path(), program.as_path()] {
+        std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let output = Command::new(crate::sandbox::harness::program())
+        .args(["doctor", "--tier", "bubblewrap", "--format", "json"])
+        .env("PATH", format!("{}:{path}", directory.path().display()))
+        .output()
+        .unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let features = document["features"].as_array().unwrap();
+    let state = |name: &str| features.iter().find(|one| one["name"] == name).unwrap()["state"].clone();
+    assert_eq!(state("hosts at ports below 1024"), "missing", "{document}");
+    for name in ["bubblewrap", "capabilities", "seccomp", "pivot_root", "network namespace"] {
+        assert_eq!(state(name), "ok", "{document}");
+    }
+}
+
+#[test]
+fn doctor_names_the_cure_where_bwrap_is_missing() {
+    let output = Command::new(program())
+        .args(["doctor", "--tier", "bubblewrap"])
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("steps are refused"), "{said}");
+    assert!(said.contains("`bwrap` is not installed here") && said.contains("install bubblewrap"), "{said}");
 }

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tenantry::domain::{Contact, ContactDenial, Mode, Tier};
+use tenantry::domain::{Contact, ContactDenial, Mode};
 use tenantry::sandbox::{Egress, EgressLimits, LocalExecutor, Outward, Reach, StepSpec};
 use tokio::net::TcpStream;
 
-use super::harness::{Seen, block_on, can_sandbox, file, open, run, spec};
+use super::harness::{Seen, block_on, can_sandbox, file, open, run, spec, tier_of_this_run};
 
 /// A public address. The test's network leads it to where the test listens, and no other network is asked.
 pub const PUBLIC: &str = "93.184.216.34";
@@ -72,7 +72,7 @@ impl Outward for World {
 /// An executor whose steps go out into this world.
 pub async fn into(world: &Arc<World>) -> LocalExecutor {
     let outward: Arc<dyn Outward> = Arc::<World>::clone(world);
-    open(Tier::Sandbox).await.with_egress(Egress::over(outward, Vec::new(), EgressLimits::default()))
+    open(tier_of_this_run()).await.with_egress(Egress::over(outward, Vec::new(), EgressLimits::default()))
 }
 
 /// A step that may reach these hosts, and whether they may be private.

@@ -67,6 +67,14 @@ pub fn small(mut spec: StepSpec) -> StepSpec {
     spec
 }
 
+/// The tier of suites that run once for each: `sandbox`, or what `TENANTRY_TEST_TIER` says.
+pub fn tier_of_this_run() -> Tier {
+    let named = std::env::var("TENANTRY_TEST_TIER");
+    named.map_or(Tier::Sandbox, |name| {
+        Tier::ALL.into_iter().find(|tier| tier.as_str() == name).expect("a tier's name")
+    })
+}
+
 pub async fn open(tier: Tier) -> LocalExecutor {
     LocalExecutor::open(settings(tier)).await.unwrap()
 }
@@ -101,7 +109,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub fn can_sandbox(executor: &LocalExecutor) -> bool {
     let refusal = executor.capabilities().refusal();
     if let Some(refusal) = &refusal {
-        println!("missing: user namespaces ({refusal})");
+        println!("missing: what steps need ({refusal})");
     }
     refusal.is_none()
 }
@@ -110,6 +118,7 @@ pub fn can_sandbox(executor: &LocalExecutor) -> bool {
 pub struct Outside {
     runtime: tokio::runtime::Runtime,
     sandbox: LocalExecutor,
+    bubblewrap: LocalExecutor,
     none: LocalExecutor,
     directory: tempfile::TempDir,
     port: u16,
@@ -117,7 +126,7 @@ pub struct Outside {
     sleeper: std::process::Child,
 }
 
-/// The one of this test process: executors of both tiers, things of the host, and listeners that greet.
+/// The one of this test process: executors of every tier, things of the host, and listeners that greet.
 pub fn outside() -> &'static Outside {
     use std::io::Write;
     use std::os::linux::net::SocketAddrExt;
@@ -153,9 +162,10 @@ pub fn outside() -> &'static Outside {
         // A descriptor that a careless daemon might hand on: it is not closed on exec.
         let leaked = rustix::fs::open(directory.path().join("file"), rustix::fs::OFlags::RDONLY, 0.into());
         std::mem::forget(leaked);
-        let (sandbox, none) =
-            runtime.block_on(async { (open(Tier::Sandbox).await, open(Tier::UnsafeNone).await) });
-        Outside { runtime, sandbox, none, directory, port: number, abstract_name, sleeper }
+        let (sandbox, bubblewrap, none) = runtime.block_on(async {
+            (open(Tier::Sandbox).await, open(Tier::Bubblewrap).await, open(Tier::UnsafeNone).await)
+        });
+        Outside { runtime, sandbox, bubblewrap, none, directory, port: number, abstract_name, sleeper }
     })
 }
 
@@ -166,7 +176,11 @@ impl Outside {
     }
     /// Runs a script that prints `REACHED` where it got what it wanted; `None` where the tier is not to be had.
     pub fn attack(&self, tier: Tier, interpreter: &str, script: &str) -> Option<Seen> {
-        let executor = if tier == Tier::Sandbox { &self.sandbox } else { &self.none };
+        let executor = match tier {
+            Tier::Sandbox => &self.sandbox,
+            Tier::Bubblewrap => &self.bubblewrap,
+            Tier::UnsafeNone => &self.none,
+        };
         if !can_sandbox(executor) {
             return None;
         }

@@ -11,12 +11,21 @@ use super::harness::{block_on, can_sandbox, settings, spec};
 
 #[test]
 fn steps_that_are_killed_at_any_moment_leave_nothing() {
+    killed_at_any_moment(Tier::Sandbox);
+}
+
+#[test]
+fn steps_in_bubblewrap_that_are_killed_at_any_moment_leave_nothing() {
+    killed_at_any_moment(Tier::Bubblewrap);
+}
+
+fn killed_at_any_moment(tier: Tier) {
     let count: u32 =
         std::env::var("TENANTRY_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
-    let mark = format!("63.{}", std::process::id());
-    let instance = format!("kills-{}", std::process::id());
+    let mark = format!("6{}.{}", 6 + tier as u8, std::process::id());
+    let instance = format!("kills-{}-{}", tier as u8, std::process::id());
     let can = block_on(async {
-        let settings = Settings { instance: instance.clone(), ..settings(Tier::Sandbox) };
+        let settings = Settings { instance: instance.clone(), ..settings(tier) };
         let executor = LocalExecutor::open(settings).await.unwrap();
         if !can_sandbox(&executor) {
             return false;

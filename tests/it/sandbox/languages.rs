@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tenantry::domain::{Mode, Tier};
+use tenantry::domain::Mode;
 use tenantry::sandbox::{Program, StepSpec};
 
 use super::egress::{PUBLIC, World, into, reaching};
-use super::harness::{block_on, can_sandbox, file, open, run, spec};
+use super::harness::{block_on, can_sandbox, file, open, run, spec, tier_of_this_run};
 
 fn is_here(program: &str, package: &str) -> bool {
     let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
@@ -23,7 +23,7 @@ fn a_first_line_says_who_reads_a_script() {
         return;
     }
     block_on(async {
-        let executor = open(Tier::Sandbox).await;
+        let executor = open(tier_of_this_run()).await;
         if !can_sandbox(&executor) {
             return;
         }

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use tenantry::domain::{Mode, Tier};
+use tenantry::domain::Mode;
 use tenantry::sandbox::{
     Egress, EgressLimits, Executor as _, LocalExecutor, Outward, Preparation, Program, Reach, SandboxError,
     StepSpec,
 };
 
 use super::egress::{PUBLIC, World};
-use super::harness::{Seen, block_on, can_sandbox, file, run, settings, spec};
+use super::harness::{Seen, block_on, can_sandbox, file, run, settings, spec, tier_of_this_run};
 
 /// Makes wheels and the pages of an index, as an index of its own would serve them.
 pub const MAKE: &str = r#"
@@ -131,7 +131,7 @@ impl Bench {
 async fn executor(packages: &Path, world: &Arc<World>) -> LocalExecutor {
     let outward: Arc<dyn Outward> = Arc::<World>::clone(world);
     let settings =
-        tenantry::sandbox::Settings { packages: Some(packages.to_owned()), ..settings(Tier::Sandbox) };
+        tenantry::sandbox::Settings { packages: Some(packages.to_owned()), ..settings(tier_of_this_run()) };
     let executor = LocalExecutor::open(settings).await.unwrap();
     executor.with_egress(Egress::over(outward, Vec::new(), EgressLimits::default()))
 }
