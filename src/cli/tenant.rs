@@ -85,6 +85,7 @@ fn document(desired: &DesiredState, committed: bool, now: Timestamp) -> Value {
                 "memory_bytes": settings.limits.memory.map(crate::domain::ByteSize::as_bytes),
                 "run_timeout_ms": settings.limits.run_timeout.map(crate::domain::Length::as_millis),
                 "elevation_max_ms": settings.limits.elevation_max.map(crate::domain::Length::as_millis),
+                "tier": settings.limits.tier,
             },
             "suspend": settings.suspend,
         },

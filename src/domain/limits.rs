@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Length;
+use super::{Length, Tier};
 
 /// A size in bytes; written with a unit: `64KiB`, `512MiB`, `2GiB` (or `B`, `kB`, `MB`, `GB`, powers of 1000).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -84,12 +84,21 @@ pub struct Resources {
     pub pids: u32,
     /// Bytes of the working directory.
     pub disk: ByteSize,
+    /// The weakest tier that it may run in; `None` leaves that to the tenant, the platform and the worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
 }
 
 impl Default for Resources {
     /// Source: design page `runs.md`, "Defaults".
     fn default() -> Self {
-        Self { memory: ByteSize::from_mib(512), cpu_millis: 1000, pids: 128, disk: ByteSize::from_mib(256) }
+        Self {
+            memory: ByteSize::from_mib(512),
+            cpu_millis: 1000,
+            pids: 128,
+            disk: ByteSize::from_mib(256),
+            tier: None,
+        }
     }
 }
 
@@ -104,6 +113,9 @@ pub struct Ceilings {
     pub run_timeout: Option<Length>,
     /// Length of an elevation.
     pub elevation_max: Option<Length>,
+    /// The weakest tier that an attempt may run in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
 }
 
 /// How long payloads are kept once their run is over, where a tenant does not say.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::fields::{Field, differing, grows, items_added, json, shrinks};
+use super::fields::{Field, differing, grows, items_added, json, shrinks, weakens};
 use crate::domain::{
     Change, Class, Edge, EdgeSign, Elevation, ObjectKind, Operation, Role, ScriptFile, Secret, SecretVersion,
     Step, StepId, TenantId, TenantState, VersionState, Window, Workflow, digest_of,
@@ -216,6 +216,9 @@ fn settings(notes: &mut Notes<'_>, base: &TenantState, next: &TenantState) {
                     (Class::Reach, Class::Settings),
                 );
                 continue;
+            }
+            "limits" if path == "limits.tier" && weakens(&before, &after) => {
+                (ObjectKind::Limit, Class::Reach)
             }
             "limits" => (ObjectKind::Limit, Class::Settings),
             "retention" if shrinks(&before, &after) => (ObjectKind::Policy, Class::Recipients),
@@ -482,6 +485,7 @@ fn loosens(path: &str, before: &Value, after: &Value) -> bool {
         "runtime" | "uses" => true,
         "alert" => less_loud(before, after),
         "network" | "secrets" => items_added(before, after),
+        "resources.tier" => weakens(before, after),
         path if path.starts_with("resources.") => grows(before, after),
         path if path.starts_with("triggers.webhook") => !after.is_null(),
         path if path.starts_with("work.approval") => true,

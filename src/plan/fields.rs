@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::domain::Tier;
+
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Field {
@@ -51,6 +53,12 @@ pub(super) fn grows(before: &Value, after: &Value) -> bool {
         (Some(_), None) => true,
         (None, _) => false,
     }
+}
+
+/// Whether a tier that is demanded became a weaker one, or is demanded no more.
+pub(super) fn weakens(before: &Value, after: &Value) -> bool {
+    let place = |tier: &Value| Tier::ALL.iter().position(|one| tier == one.as_str());
+    place(after) < place(before)
 }
 
 /// Whether a number shrank, or a bound came.

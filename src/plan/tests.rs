@@ -502,6 +502,7 @@ fn full() -> TenantState {
         memory: Some(ByteSize::from_mib(1)),
         run_timeout: Some(Length::from_secs(1)),
         elevation_max: Some(Length::from_secs(1)),
+        tier: Some(Tier::Sandbox),
     };
     let day = Some(Length::from_secs(86_400));
     state.settings.retention = Retention { payloads: day, logs: day, runs: day };
@@ -560,6 +561,7 @@ fn others(value: &Value) -> Vec<Value> {
         "file",
         "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0",
         "2030-01-01T00:00:00Z",
+        "bubblewrap",
     ];
     match value {
         Value::Bool(flag) => vec![json!(!flag)],
@@ -601,6 +603,34 @@ fn every_field_of_a_tenant_that_changes_gives_a_line_and_an_edge() {
         assert!(plan.changes.iter().all(|change| change.class != Class::Platform), "{path} has no class");
     }
     assert!(unknown.is_empty(), "no other value is known for {unknown:#?}");
+}
+
+#[test]
+fn a_weaker_tier_is_reach_and_a_stronger_one_is_not() {
+    let with = |tenant: Option<Tier>, step: Option<Tier>| {
+        let mut state = full();
+        state.settings.limits.tier = tenant;
+        for workflow in state.workflows.values_mut() {
+            workflow.steps.iter_mut().for_each(|one| one.resources.tier = step);
+        }
+        state
+    };
+    let tiers = [None, Some(Tier::Bubblewrap), Some(Tier::Sandbox)];
+    for (before, after) in tiers.into_iter().flat_map(|one| tiers.map(|two| (one, two))) {
+        if before == after {
+            continue;
+        }
+        let weaker = after < before;
+        let tenants = plan(&with(before, None), &with(after, None));
+        assert!(!tenants.changes.is_empty());
+        for change in tenants.changes {
+            assert_eq!(change.class == Class::Reach, weaker, "{before:?} {after:?}: {change:?}");
+        }
+        let steps = plan(&with(None, before), &with(None, after));
+        assert!(!steps.changes.is_empty());
+        let guards = steps.edges.iter().filter(|edge| edge.words.starts_with("guard workflow:"));
+        assert_eq!(guards.count() > 0, weaker, "{before:?} {after:?}: {:?}", steps.edges);
+    }
 }
 
 // --- properties ---

@@ -9,7 +9,8 @@ const TIMEOUT: Length = Length::from_secs(600);
 
 /// The step as it may run now, or `None` if nothing of it is taken away.
 ///
-/// A host or a limit beyond the default counts only if the step has it at the run's commit **and** the same step
+/// The strongest tier that any of them asks for counts: the step at the run's commit, the same step in the applied state,
+/// or the tenant's settings there. A host or a limit beyond the default counts only if the step has it at the run's commit **and** the same step
 /// of the same workflow still has it in the applied state. Source: design page `access.md`. Asked for with every
 /// lease, so that it holds for what waits, is run again, or is pinned.
 #[must_use]
@@ -23,6 +24,7 @@ pub fn narrowed(workflow: &Workflow, step: &Step, applied: &TenantState) -> Opti
         cpu_millis: step.resources.cpu_millis.min(granted.cpu_millis),
         pids: step.resources.pids.min(granted.pids),
         disk: step.resources.disk.min(granted.disk),
+        tier: step.resources.tier.max(granted.tier).max(applied.settings.limits.tier),
     };
     let timeout = step.timeout.min(still.map_or(TIMEOUT, |still| still.timeout));
     let network: Vec<_> = step
@@ -38,7 +40,7 @@ pub fn narrowed(workflow: &Workflow, step: &Step, applied: &TenantState) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ByteSize, Waits};
+    use crate::domain::{ByteSize, Tier, Waits};
     use crate::run::samples::{step, tenant_state, workflow};
 
     fn big() -> Step {
@@ -48,6 +50,7 @@ mod tests {
             cpu_millis: 2000,
             pids: 64,
             disk: ByteSize::from_mib(1024),
+            tier: None,
         };
         big.timeout = Length::from_secs(7200);
         big.network = vec!["api.example:443".parse().unwrap(), "db.example:5432".parse().unwrap()];
@@ -83,6 +86,30 @@ mod tests {
         let wanted = Some((512, 1000, 64, 600, Vec::new()));
         assert_eq!(left(None, None), wanted);
         assert_eq!(left(Some(step("other", Waits::Nothing)), None), wanted);
+    }
+
+    #[test]
+    fn the_strongest_tier_that_is_asked_for_counts_at_once() {
+        let tiers = || [None, Some(Tier::Bubblewrap), Some(Tier::Sandbox)];
+        for (at_commit, in_force) in tiers().into_iter().flat_map(|one| tiers().map(|two| (one, two))) {
+            for floor in tiers() {
+                let asking = |tier| {
+                    let mut step = step("main", Waits::Nothing);
+                    step.resources.tier = tier;
+                    workflow(vec![step])
+                };
+                let flow = asking(at_commit);
+                let mut applied = tenant_state();
+                applied.settings.limits.tier = floor;
+                applied.workflows = [(flow.id.clone(), asking(in_force))].into();
+                let left = narrowed(&flow, &flow.steps[0], &applied);
+                let tier = left.map_or(at_commit, |step| step.resources.tier);
+                assert_eq!(tier, at_commit.max(in_force).max(floor), "{at_commit:?} {in_force:?} {floor:?}");
+                applied.workflows.clear();
+                let left = narrowed(&flow, &flow.steps[0], &applied);
+                assert_eq!(left.map_or(at_commit, |step| step.resources.tier), at_commit.max(floor));
+            }
+        }
     }
 
     #[test]

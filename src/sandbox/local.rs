@@ -159,6 +159,14 @@ impl Executor for LocalExecutor {
             return Err(SandboxError::Refused(refusal));
         }
         check(&spec).map_err(SandboxError::Spec)?;
+        let tier = self.capabilities.tier;
+        if let Some(asked) = spec.limits.resources.tier.filter(|asked| *asked > tier) {
+            let why = format!(
+                "it may run in the tier `{asked}` or a stronger one, and this worker has `{tier}`; \
+                 `tenantry doctor --tier {asked}` says what is missing there"
+            );
+            return Err(SandboxError::Refused(why));
+        }
         let helper = self.helper().await?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (control, far_control) = wire::pair().map_err(system("making a socket"))?;

@@ -235,6 +235,7 @@ fn spooling(source: io::Error) -> SandboxError {
 /// A step of ours that has no secret, no file and no way out.
 fn spec(tenant: &TenantId, name: &str) -> StepSpec {
     let resources = Resources {
+        tier: None,
         memory: ByteSize::from_mib(2048),
         cpu_millis: 2000,
         pids: 256,

@@ -108,6 +108,11 @@ fn tenant_rows() -> Vec<Row> {
         ),
         ("tenant WrittenLimits.memory", LINE, In(TENANT, "memory: 512MiB", "memory: 512MiB", "memory: 1GiB")),
         (
+            "tenant WrittenLimits.tier",
+            LINE,
+            In(TENANT, "memory: 512MiB", "memory: 512MiB", "memory: 512MiB, tier: sandbox"),
+        ),
+        (
             "tenant WrittenLimits.run_timeout",
             LINE,
             In(TENANT, "run_timeout: 1h", "run_timeout: 1h", "run_timeout: 2h"),
@@ -454,6 +459,7 @@ fn workflow_rows() -> Vec<Row> {
         ("workflow WrittenResources.cpu", LINE, probe("", "resources: { cpu: 0.5 }\n")),
         ("workflow WrittenResources.pids", LINE, probe("", "resources: { pids: 32 }\n")),
         ("workflow WrittenResources.disk", LINE, probe("", "resources: { disk: 64MiB }\n")),
+        ("workflow WrittenResources.tier", LINE, probe("", "resources: { tier: sandbox }\n")),
         ("workflow WrittenWorkflow.retry", LINE, probe("", "retry: { attempts: 3 }\n")),
         (
             "workflow WrittenRetry.attempts",
@@ -811,6 +817,16 @@ fn platform_rows() -> Vec<Row> {
             "tenantry WrittenCeilings.elevation_max",
             LINE,
             In(TOML, "elevation_max = \"8h\"", "elevation_max = \"8h\"", "elevation_max = \"7h\""),
+        ),
+        (
+            "tenantry WrittenCeilings.tier",
+            LINE,
+            In(
+                TOML,
+                "elevation_max = \"8h\"",
+                "elevation_max = \"8h\"",
+                "elevation_max = \"8h\"\ntier = \"bubblewrap\"",
+            ),
         ),
         (
             "tenantry WrittenCeilings.memory",

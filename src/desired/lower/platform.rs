@@ -224,6 +224,7 @@ fn settings(tree: &Tree, found: &mut Found) -> Option<Settings> {
             memory: limits.memory.map(|limit| limit.value),
             run_timeout: value(limits.run_timeout),
             elevation_max: value(limits.elevation_max),
+            tier: limits.tier.map(|tier| tier.value),
         }),
         retention: written.retention.map_or_else(Retention::default, |keep| Retention {
             payloads: value(keep.value.payloads),

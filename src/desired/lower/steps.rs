@@ -9,6 +9,7 @@ use super::hosts;
 use super::order;
 use super::reach::Starts;
 use super::scripts;
+use super::tenant::at_least;
 use super::workflow::Scene;
 use crate::desired::python;
 use crate::desired::rules;
@@ -544,6 +545,11 @@ impl Body<'_> {
         }
         if let Some(disk) = written.disk {
             resources.disk = disk.value;
+        }
+        // What the tenant demands counts besides, whenever an attempt is leased.
+        if written.tier.is_some() {
+            let floor = self.scene.settings.and_then(|settings| settings.limits.tier);
+            resources.tier = at_least(self.scene.path, written.tier, floor, "tenant", found);
         }
         resources
     }

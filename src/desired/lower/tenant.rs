@@ -9,7 +9,7 @@ use super::{Tenancy, hosts, platform, routes};
 use crate::desired::rules;
 use crate::desired::written::{WrittenLimits, WrittenPause, WrittenRetention, WrittenTenant};
 use crate::domain::{
-    Ceilings, DeliveryKind, Isolation, Length, Pause, Principal, Retention, Spanned, TenantSettings,
+    Ceilings, DeliveryKind, Isolation, Length, Pause, Principal, Retention, Spanned, TenantSettings, Tier,
 };
 use crate::schedule::Zone;
 
@@ -127,14 +127,33 @@ fn lower_limits(
     ceilings: &Ceilings,
     found: &mut Found,
 ) -> Ceilings {
-    let (concurrency, memory, run_timeout) =
-        written.map_or((None, None, None), |limits| (limits.concurrency, limits.memory, limits.run_timeout));
+    let (concurrency, memory, run_timeout, tier) = written.map_or((None, None, None, None), |limits| {
+        (limits.concurrency, limits.memory, limits.run_timeout, limits.tier)
+    });
     Ceilings {
         concurrency: below(path, "concurrency", concurrency, ceilings.concurrency, found),
         memory: below(path, "memory", memory, ceilings.memory, found),
         run_timeout: below(path, "run_timeout", run_timeout, ceilings.run_timeout, found),
         elevation_max: ceilings.elevation_max,
+        tier: at_least(path, tier, ceilings.tier, "platform", found),
     }
+}
+
+/// The tier that is written, else the floor; one that is weaker than the floor is reported. `whose` floor that is.
+pub(super) fn at_least(
+    path: &str,
+    written: Option<Spanned<Tier>>,
+    floor: Option<Tier>,
+    whose: &str,
+    found: &mut Found,
+) -> Option<Tier> {
+    let Some(written) = written else { return floor };
+    if let Some(floor) = floor.filter(|floor| written.value < *floor) {
+        let message = format!("`{}` is weaker than `{floor}`, which the {whose} demands", written.value);
+        let finding = rules::WEAKER_TIER.at(path, Some(written.span), message);
+        found.push(finding.help(format!("write `{floor}`, or leave `tier` out")));
+    }
+    Some(written.value)
 }
 
 /// The tenant's own limit, else the platform's; one above the platform's is reported.

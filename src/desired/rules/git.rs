@@ -58,4 +58,9 @@ family! {
         why: "Without a signature nobody knows whose change it is: each path needs one approver more."
         wrong: "# before: tenantry.toml\nformat = 1\nid = \"0192f1c2-7c1e-7d3a-9a51-2f0c6d1b8e11\"\nname = \"northwind\"\n[change_control]\nmode = \"signed\"\n# tenants/acme/workflows/sync.yaml, by an unsigned commit\nrun: scripts/load.sh"
         right: "# before: tenantry.toml\nformat = 1\nid = \"0192f1c2-7c1e-7d3a-9a51-2f0c6d1b8e11\"\nname = \"northwind\"\n[change_control]\nmode = \"open\"\n# tenants/acme/workflows/sync.yaml, by an unsigned commit\nrun: scripts/load.sh"
+    WEAKER_TIER = "G512" "weaker-tier" Error
+        what: "A tenant or a step asks for a weaker tier than the platform or its tenant demands."
+        why: "It may ask for stronger walls around its steps, never for weaker ones; what is written would mislead about those in force."
+        wrong: "# tenants/acme/tenant.yaml\nowner: group:acme-owners\nlimits: { tier: sandbox }\n# tenants/acme/workflows/sync.yaml\nrun: scripts/load.sh\nresources: { tier: bubblewrap }"
+        right: "# tenants/acme/tenant.yaml\nowner: group:acme-owners\nlimits: { tier: sandbox }\n# tenants/acme/workflows/sync.yaml\nrun: scripts/load.sh"
 }

@@ -511,6 +511,9 @@ fn g_git_and_the_platform_set_limits() {
     check_tree(&executable, "G502", "");
     check(&[("tenant.yaml", "owner: alice\nlimits: { run_timeout: 12h }\n")], "G503", "12h");
     check(&[("tenant.yaml", "owner: alice\nlimits: { memory: 4GiB }\n")], "G503", "4GiB");
+    let strict = ("tenant.yaml", "owner: alice\nlimits: { tier: sandbox }\n");
+    let weak = "script: echo x\nresources: { tier: bubblewrap }\n";
+    check(&[strict, ("workflows/sync.yaml", weak)], "G512", "bubblewrap");
     check(&[("tenant.yaml", "owner: alice\nretention: { logs: 1d }\n")], "G504", "1d");
     let mut cut = tenant_tree(&[]);
     cut.truncated = Some("more than 10,000 files".into());

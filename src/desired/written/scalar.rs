@@ -9,7 +9,7 @@ use crate::domain::{
     AlertLevel, ByteSize, ByteSizeError, CatchUp, ChangeControlMode, DeliveryKind, ElevationId, FieldName,
     GroupId, HostPort, HostPortError, Isolation, Length, LengthError, NameError, OnLimit, OnRevoke,
     OnRewrite, OnTimeout, Overlap, Principal, RetryOn, Safety, SecretName, SecretPurpose, ServiceId, Shell,
-    StepId, TenantId, TenantKind, Timestamp, UserId, ValueType, VersionId, VersionState, WorkflowId,
+    StepId, TenantId, TenantKind, Tier, Timestamp, UserId, ValueType, VersionId, VersionState, WorkflowId,
 };
 use crate::yaml::{CoreType, Kind, Node};
 
@@ -461,6 +461,7 @@ words! {
         "customer" => TenantKind::Customer, "unit" => TenantKind::Unit, "region" => TenantKind::Region,
         "environment" => TenantKind::Environment,
     }
+    Tier: "a tier that a step may demand" { "bubblewrap" => Tier::Bubblewrap, "sandbox" => Tier::Sandbox }
     Isolation: "a kind of isolation" { "soft" => Isolation::Soft, "hard" => Isolation::Hard }
     DeliveryKind: "a way for a secret to arrive" {
         "socket" => DeliveryKind::Socket, "env" => DeliveryKind::Env, "file" => DeliveryKind::File,

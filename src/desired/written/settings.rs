@@ -7,7 +7,8 @@ use super::scalar::{Anything, Count, Plain};
 use super::tenant::WrittenRetention;
 use crate::desired::rules;
 use crate::domain::{
-    ByteSize, ChangeControlMode, Diagnostic, Length, OnRewrite, Position, Span, Spanned, TenantId, WorkflowId,
+    ByteSize, ChangeControlMode, Diagnostic, Length, OnRewrite, Position, Span, Spanned, TenantId, Tier,
+    WorkflowId,
 };
 use crate::yaml::{Kind, Node, Style};
 
@@ -86,6 +87,8 @@ form! {
         run_timeout: Option<Spanned<Length>>,
         /// Length of an elevation, with a unit; 8h by default.
         elevation_max: Option<Spanned<Length>>,
+        /// The weakest tier that steps may run in: bubblewrap or sandbox.
+        tier: Option<Spanned<Tier>>,
     }
     /// Keys of the platform.
     WrittenRecovery {

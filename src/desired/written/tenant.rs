@@ -8,7 +8,7 @@ use super::scalar::Anything;
 use crate::desired::rules;
 use crate::domain::{
     ByteSize, DeliveryKind, ElevationId, HostPort, Isolation, Length, OnRevoke, Principal, SecretName,
-    SecretPurpose, Spanned, TenantKind, Timestamp, UserId, VersionId, VersionState,
+    SecretPurpose, Spanned, TenantKind, Tier, Timestamp, UserId, VersionId, VersionState,
 };
 use crate::yaml::Node;
 
@@ -58,6 +58,8 @@ form! {
         memory: Option<Spanned<ByteSize>>,
         /// Time of one run, with a unit.
         run_timeout: Option<Spanned<Length>>,
+        /// The weakest tier that steps may run in: bubblewrap or sandbox.
+        tier: Option<Spanned<Tier>>,
     }
     /// How long things are kept, with units.
     WrittenRetention {

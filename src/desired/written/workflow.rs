@@ -9,7 +9,7 @@ use super::tenant::WrittenPause;
 use crate::desired::rules;
 use crate::domain::{
     AlertLevel, ByteSize, CatchUp, FieldName, HostPort, Length, OnLimit, OnTimeout, Overlap, RetryOn,
-    SecretName, Shell, Spanned, StepId, ValueType,
+    SecretName, Shell, Spanned, StepId, Tier, ValueType,
 };
 use crate::yaml::{Kind, Node};
 
@@ -151,6 +151,8 @@ form! {
         pids: Option<Spanned<u32>>,
         /// Bytes it may write, with a unit.
         disk: Option<Spanned<ByteSize>>,
+        /// The weakest tier that it may run in: bubblewrap or sandbox.
+        tier: Option<Spanned<Tier>>,
     }
     /// How failures are tried again.
     WrittenRetry {

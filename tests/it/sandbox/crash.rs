@@ -292,7 +292,8 @@ fn a_bwrap_that_leaves_no_capability_is_enough() {
     }
     let directory = tempfile::tempdir().unwrap();
     let path = std::env::var("PATH").unwrap();
-    let found = path.split(':').map(|one| format!("{one}/bwrap")).find(|one| std::fs::exists(one).unwrap());
+    let found =
+        path.split(':').map(|one| format!("{one}/bwrap")).find(|one| std::path::Path::new(one).exists());
     let program = directory.path().join("bwrap");
     let script = format!(
         "#!/bin/sh\na=$1 b=$2; shift 2\nexec {} \"$a\" \"$b\" --cap-drop ALL \"$@\"\n",

@@ -415,6 +415,25 @@ fn files_without_end_are_ended_by_memory_in_bubblewrap() {
 }
 
 #[test]
+fn a_step_that_asks_for_a_stronger_tier_is_refused_before_anything_runs() {
+    in_every(async |executor, tier| {
+        for asked in [None].into_iter().chain(Tier::ALL.map(Some)) {
+            let mut asking = spec("echo ran");
+            asking.limits.resources.tier = asked;
+            if asked <= Some(tier) {
+                assert_eq!(run(executor, asking).await.stdout, "ran\n", "{asked:?} in {tier}");
+                continue;
+            }
+            let Err(error) = executor.start(asking).await else { panic!("{asked:?} was started in {tier}") };
+            assert!(!error.is_transient(), "{error}");
+            let said = error.to_string();
+            assert!(said.contains(&format!("this worker has `{tier}`")), "{said}");
+            assert!(said.contains(asked.unwrap().as_str()), "{said}");
+        }
+    });
+}
+
+#[test]
 fn more_files_than_bubblewrap_takes_are_refused_with_what_to_do() {
     block_on(async {
         let executor = open(Tier::Bubblewrap).await;
