@@ -119,6 +119,7 @@ async fn alone(large: bool) {
         instance: format!("bench-{}", std::process::id()),
         tier: Tier::Sandbox,
         limits: LimitsPolicy::BestEffort,
+        unsandboxed: std::collections::BTreeSet::new(),
         packages: None,
     };
     let executor = Arc::new(LocalExecutor::open(settings).await.unwrap());

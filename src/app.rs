@@ -11,7 +11,7 @@ mod local;
 
 pub use local::{LocalAsk, LocalSandbox, Told};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -57,8 +57,8 @@ pub struct Settings {
     pub slots: Option<u32>,
     /// Goes on where memory and process limits of a whole tree cannot be set, and says so on every record.
     pub limits_best_effort: bool,
-    /// Runs steps as plain processes where the sandbox is missing, and says so on every record.
-    pub allow_unsandboxed: bool,
+    /// Whose steps run as plain processes where the sandbox is missing, which every record says.
+    pub allow_unsandboxed: BTreeSet<TenantId>,
     /// The one tier with walls that steps run in; the first that the machine has by default.
     pub tier: Option<Tier>,
     /// How often the repository is looked at when nothing wakes the loop.
@@ -78,7 +78,7 @@ impl Settings {
             regions: Regions::Unnamed,
             slots: None,
             limits_best_effort: false,
-            allow_unsandboxed: false,
+            allow_unsandboxed: BTreeSet::new(),
             tier: None,
             poll: Length::from_secs(60),
             listen: None,
@@ -627,7 +627,7 @@ async fn open_executor(settings: &Settings) -> Result<Option<Arc<dyn Executor>>,
     let packages = settings.data.join("packages");
     let packages = std::path::absolute(&packages).unwrap_or(packages);
     let mut tiers = settings.tier.map_or_else(|| sandbox::TIERS_WITH_WALLS.to_vec(), |tier| vec![tier]);
-    if settings.allow_unsandboxed {
+    if !settings.allow_unsandboxed.is_empty() {
         tiers.push(Tier::UnsafeNone);
     }
     let of = sandbox::Settings {
@@ -635,6 +635,7 @@ async fn open_executor(settings: &Settings) -> Result<Option<Arc<dyn Executor>>,
         instance: instance(&settings.data),
         tier: Tier::default(),
         limits: if settings.limits_best_effort { LimitsPolicy::BestEffort } else { LimitsPolicy::Enforced },
+        unsandboxed: settings.allow_unsandboxed.clone(),
         packages: Some(packages),
     };
     let executor = LocalExecutor::open_first(of, &tiers).await?;

@@ -67,6 +67,7 @@ impl LocalSandbox {
             instance: format!("run-{}", std::process::id()),
             tier: Tier::default(),
             limits: LimitsPolicy::BestEffort,
+            unsandboxed: BTreeSet::new(),
             packages: Some(packages.path().to_owned()),
         };
         let executor = LocalExecutor::open_first(settings, &sandbox::TIERS_WITH_WALLS).await?;

@@ -1,5 +1,7 @@
 //! `doctor`: what this machine can and cannot do, found out by doing it, each gap with its cure.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::Ending;
@@ -60,6 +62,7 @@ pub async fn run(args: &DoctorArgs) -> Result<(), Ending> {
         instance: format!("doctor-{}", std::process::id()),
         tier: Tier::default(),
         limits: LimitsPolicy::Enforced,
+        unsandboxed: BTreeSet::new(),
         packages: None,
     };
     let tiers = args.tier.tier().map_or_else(|| sandbox::TIERS_WITH_WALLS.to_vec(), |tier| vec![tier]);

@@ -49,9 +49,9 @@ pub struct AppArgs {
     /// What steps run in; the records say which
     #[arg(long, value_enum, default_value_t, value_name = "TIER", env = "TENANTRY_TIER")]
     pub tier: TierArg,
-    /// Runs steps as plain processes where the sandbox is missing; the records say so
-    #[arg(long)]
-    pub allow_unsandboxed: bool,
+    /// Runs steps of these tenants as plain processes where the sandbox is missing; the records say so
+    #[arg(long, value_name = "TENANT", value_delimiter = ',')]
+    pub allow_unsandboxed: Vec<TenantId>,
 }
 
 /// The tier of steps.
@@ -178,7 +178,7 @@ impl AppArgs {
             },
             slots: self.slots,
             limits_best_effort: self.limits == LimitsArg::BestEffort,
-            allow_unsandboxed: self.allow_unsandboxed,
+            allow_unsandboxed: self.allow_unsandboxed.iter().cloned().collect(),
             tier: self.tier.tier(),
             ..Settings::new(absolute(repo), data)
         }

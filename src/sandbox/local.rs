@@ -26,7 +26,7 @@ use super::{
     Capabilities, Ended, Executor, LimitsPolicy, Peers, Program, RunningStep, SandboxError, Started,
     StepOutput, StepSpec, Stop,
 };
-use crate::domain::{Exit, ExitKind, Tier, Usage};
+use crate::domain::{Exit, ExitKind, TenantId, Tier, Usage};
 
 /// How long a first process may take to kill its attempt before it is killed itself.
 const KILL_TIME_MAX: Duration = Duration::from_secs(3);
@@ -47,6 +47,8 @@ pub struct Settings {
     pub tier: Tier,
     /// What is done without control groups.
     pub limits: LimitsPolicy,
+    /// Whose steps may run in the tier `unsafe-none`; nobody else's do.
+    pub unsandboxed: BTreeSet<TenantId>,
     /// Where packages of Python scripts are kept, in a directory that is this executor's alone; `None` prepares none.
     pub packages: Option<PathBuf>,
 }
@@ -160,6 +162,14 @@ impl Executor for LocalExecutor {
         }
         check(&spec).map_err(SandboxError::Spec)?;
         let tier = self.capabilities.tier;
+        if !tier.has_walls() && !self.settings.unsandboxed.contains(&spec.tenant) {
+            let why = format!(
+                "this worker has no sandbox, and `{}` is not among the tenants of `--allow-unsandboxed`; \
+                 `tenantry doctor` says what the sandbox lacks",
+                spec.tenant
+            );
+            return Err(SandboxError::Refused(why));
+        }
         if let Some(asked) = spec.limits.resources.tier.filter(|asked| *asked > tier) {
             let why = format!(
                 "it may run in the tier `{asked}` or a stronger one, and this worker has `{tier}`; \

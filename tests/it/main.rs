@@ -36,6 +36,7 @@ mod sharing;
 mod sops;
 mod sops_differential;
 mod steering;
+mod tiers;
 mod tour;
 mod validate;
 mod webhooks;

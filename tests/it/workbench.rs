@@ -113,6 +113,11 @@ impl Workbench {
 
     /// Starts the daemon.
     pub fn serve(&self) -> Daemon {
+        self.serve_with(&[])
+    }
+
+    /// Starts the daemon with further options.
+    pub fn serve_with(&self, more: &[&str]) -> Daemon {
         let log =
             fs::File::options().create(true).append(true).open(self.root.path().join("serve.log")).unwrap();
         let child = self
@@ -120,6 +125,7 @@ impl Workbench {
             .arg(self.repo())
             .arg("--data")
             .arg(self.data())
+            .args(more)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -59,7 +59,9 @@ impl Daemon {
         // The example has a tenant of region `eu`; this machine serves whatever there is.
         command.args(["--any-region", "--limits", "best-effort", "--listen", listen]);
         if allow_unsandboxed {
-            command.arg("--allow-unsandboxed");
+            let tenants = std::fs::read_dir(repo.join("tenants")).map_err(DemoError::read(repo))?;
+            let names = tenants.flatten().filter_map(|tenant| tenant.file_name().into_string().ok());
+            command.arg("--allow-unsandboxed").arg(names.collect::<Vec<_>>().join(","));
         }
         let child = command
             .stdin(Stdio::null())

@@ -433,6 +433,20 @@ fn a_step_that_asks_for_a_stronger_tier_is_refused_before_anything_runs() {
     });
 }
 
+/// Without walls there is no tenant but those that somebody has named.
+#[test]
+fn a_tenant_that_nobody_named_runs_nothing_without_walls() {
+    block_on(async {
+        let executor = open(Tier::UnsafeNone).await;
+        let mut other = spec("echo ran");
+        assert_eq!(run(&executor, other.clone()).await.stdout, "ran\n");
+        other.tenant = "initech".parse().unwrap();
+        let Err(error) = executor.start(other).await else { panic!("it was started") };
+        assert!(!error.is_transient(), "{error}");
+        assert!(error.to_string().contains("`initech` is not among"), "{error}");
+    });
+}
+
 #[test]
 fn more_files_than_bubblewrap_takes_are_refused_with_what_to_do() {
     block_on(async {
