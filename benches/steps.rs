@@ -53,6 +53,9 @@ fn main() {
     if want("alone") {
         runtime.block_on(alone(false));
     }
+    if want("bubblewrap") {
+        runtime.block_on(alone_in_bubblewrap());
+    }
     if want("large") {
         runtime.block_on(alone(true));
     }
@@ -112,18 +115,46 @@ async fn one(executor: &LocalExecutor, turn: usize) -> Duration {
     took
 }
 
-/// The sandbox against the bare spawn, turn by turn; with a gigabyte in this process, against itself without.
-async fn alone(large: bool) {
+/// The tier `bubblewrap` against `bwrap` itself with the same walls and nothing of ours, turn by turn.
+async fn alone_in_bubblewrap() {
+    let executor = executor(Tier::Bubblewrap).await;
+    if let Some(refusal) = executor.capabilities().refusal() {
+        eprintln!("the tier bubblewrap is not to be had here: {refusal}");
+        return;
+    }
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for turn in 0..100 {
+        ours.push(one(&executor, turn).await);
+        let start = Instant::now();
+        let program = format!("exec {}", bwrap("/bin/true"));
+        assert!(Command::new("sh").args(["-c", &program]).status().unwrap().success());
+        theirs.push(start.elapsed());
+    }
+    row(
+        "the tier `bubblewrap` alone, `/bin/true`",
+        median(ours),
+        "a shell that becomes `bwrap`",
+        median(theirs),
+    );
+}
+
+async fn executor(tier: Tier) -> Arc<LocalExecutor> {
     let settings = Settings {
         program: env!("CARGO_BIN_EXE_tenantry").into(),
         instance: format!("bench-{}", std::process::id()),
-        tier: Tier::Sandbox,
+        tier,
         limits: LimitsPolicy::BestEffort,
         unsandboxed: std::collections::BTreeSet::new(),
         packages: None,
     };
     let executor = Arc::new(LocalExecutor::open(settings).await.unwrap());
     executor.recover().await.unwrap();
+    executor
+}
+
+/// The sandbox against the bare spawn, turn by turn; with a gigabyte in this process, against itself without.
+async fn alone(large: bool) {
+    let executor = executor(Tier::Sandbox).await;
     for turn in 0..10 {
         one(&executor, turn).await;
     }
@@ -394,18 +425,23 @@ async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T
 /// The time of as many sandboxes of `bwrap`, with the same namespaces and a root of the same parts.
 fn bubblewrap() -> Option<Duration> {
     Command::new("bwrap").arg("--version").stdout(Stdio::null()).status().ok()?;
+    let program = format!("seq {FLIGHT} | xargs -P8 -I_ {}", bwrap("/bin/true"));
+    let start = Instant::now();
+    assert!(Command::new("sh").args(["-c", &program]).status().unwrap().success());
+    Some(start.elapsed())
+}
+
+/// A command line of `bwrap` around a program, with the namespaces and a root of the parts that ours has.
+fn bwrap(program: &str) -> String {
     let links = ["/bin", "/lib", "/lib64", "/sbin"].iter().map(|path| match std::fs::read_link(path) {
         Ok(target) => format!("--symlink {} {path}", target.display()),
         Err(_) => format!("--ro-bind-try {path} {path}"),
     });
-    let program = format!(
-        "seq {FLIGHT} | xargs -P8 -I_ bwrap --unshare-all --die-with-parent --new-session --clearenv \
-         --ro-bind /usr /usr {} --proc /proc --dev /dev --tmpfs /work --tmpfs /tmp --chdir /work /bin/true",
+    format!(
+        "bwrap --unshare-all --die-with-parent --new-session --clearenv \
+         --ro-bind /usr /usr {} --proc /proc --dev /dev --tmpfs /work --tmpfs /tmp --chdir /work {program}",
         links.collect::<Vec<_>>().join(" ")
-    );
-    let start = Instant::now();
-    assert!(Command::new("sh").args(["-c", &program]).status().unwrap().success());
-    Some(start.elapsed())
+    )
 }
 
 // --- schedules ----------------------------------------------------------------------------------------------

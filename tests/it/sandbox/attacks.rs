@@ -49,6 +49,17 @@ attacks! {
     writes_the_systems_files: "sh", Nobody, "for d in / /usr /usr/bin /etc /opt /run /dev /proc /repo /run/tenantry; do touch $d/x 2>/dev/null && echo REACHED; done";
     changes_a_script: "sh", All, "chmod u+w scripts/hello.sh; echo x >> scripts/hello.sh && echo REACHED";
     adds_a_script: "sh", All, "echo x > scripts/new.sh && echo REACHED";
+    replaces_the_brokers_socket: "sh", All, "s=$(readlink -f $TENANTRY_SOCKET); rm -f $s && echo REACHED; mv $s $s.old && echo REACHED";
+    swaps_the_directory_of_its_output: "sh", All, "d=$(dirname $(readlink -f $TENANTRY_OUTPUT)); mv $d /tmp/swapped-$$ && ln -s /etc $d && echo REACHED; rm -rf /tmp/swapped-$$ $d";
+    writes_beside_its_own_directories: "sh", Nobody, "for d in /scratch /scratch/door /run /run/tenantry/secrets /opt/tenantry /opt/tenantry/lib /root; do (: > $d/x) 2>/dev/null && echo REACHED; mkdir $d/y 2>/dev/null && echo REACHED; done";
+    makes_its_root_writable_again: "python3", Nobody, "
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+for place in (b'/', b'/usr', b'/etc', b'/run/tenantry', b'/opt/tenantry'):
+    if libc.mount(None, place, None, 32, None) == 0 or libc.umount2(place, 2) == 0: print('REACHED')
+    attributes = (ctypes.c_uint64 * 4)(0, 1, 0, 0)
+    if libc.syscall(442, -100, place, 0, attributes, 32) == 0: print('REACHED')
+";
     uses_the_hosts_shared_memory: "sh", Nobody, "ls /dev/shm | grep -q . && echo REACHED";
     opens_a_file_by_handle: "python3", Root, "
 import ctypes, os

@@ -161,6 +161,28 @@ fn a_secret_in_a_file_is_readable_by_the_step_alone() {
     });
 }
 
+/// Whoever lists the machine's processes sees no value: what a step is given is never an argument or a variable of ours.
+#[test]
+fn no_secret_and_no_input_is_an_argument() {
+    in_sandbox(async |executor| {
+        let mark = format!("n0body-sees-{}", std::process::id());
+        let mut spec = spec("sleep 1; cat $API_KEY");
+        let content = Arc::new(zeroize::Zeroizing::new(mark.clone().into_bytes()));
+        spec.secret_files = vec![SecretFile { variable: "API_KEY".to_owned(), content }];
+        spec.input = format!("{{\"key\":\"{mark}\"}}").into_bytes();
+        spec.files.push(file("scripts/data", Mode::File, &mark));
+        let started = executor.start(spec).await.unwrap();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            for name in ["cmdline", "environ"] {
+                let bytes = std::fs::read(entry.path().join(name)).unwrap_or_default();
+                let found = String::from_utf8_lossy(&bytes).contains(&mark);
+                assert!(!found, "{} tells it", entry.path().join(name).display());
+            }
+        }
+        assert_eq!(finish(started).await.stdout, mark);
+    });
+}
+
 #[test]
 fn the_brokers_socket_leads_to_the_daemon() {
     if std::process::Command::new("python3").arg("--version").output().is_err() {
