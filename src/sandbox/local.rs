@@ -95,21 +95,24 @@ impl LocalExecutor {
     /// # Errors
     /// If there is no helper at all.
     pub async fn open_first(settings: Settings, tiers: &[Tier]) -> Result<Self, SandboxError> {
-        let mut refused: Option<Self> = None;
+        let of = |tier: Tier| Self::open(Settings { tier, ..settings.clone() });
+        let mut refused: Option<(Tier, String)> = None;
         for tier in tiers {
-            let mut opened = Self::open(Settings { tier: *tier, ..settings.clone() }).await?;
-            if opened.capabilities.refusal().is_none() {
-                if let Some((first, why)) = refused
-                    .as_ref()
-                    .and_then(|first| Some((first.settings.tier, first.capabilities.refusal()?)))
-                {
+            let mut opened = of(*tier).await?;
+            let Some(why) = opened.capabilities.refusal() else {
+                if let Some((first, why)) = refused {
                     opened.capabilities.notes.insert(0, format!("not in the tier `{first}`: {why}"));
                 }
                 return Ok(opened);
-            }
-            refused = refused.or(Some(opened));
+            };
+            refused = refused.or(Some((*tier, why)));
+            // Its helper takes the control groups of this instance with it, so it goes before the next one comes.
+            drop(opened);
         }
-        refused.ok_or_else(|| SandboxError::Spec("no tier is named".to_owned()))
+        match refused {
+            Some((first, _)) => of(first).await,
+            None => Err(SandboxError::Spec("no tier is named".to_owned())),
+        }
     }
 
     /// Leads steps out by another network than this machine's, or with other bounds.

@@ -329,3 +329,43 @@ fn doctor_names_the_cure_where_bwrap_is_missing() {
     assert!(said.starts_with("steps are refused"), "{said}");
     assert!(said.contains("`bwrap` is not installed here") && said.contains("install bubblewrap"), "{said}");
 }
+
+/// Does nothing by itself: the test below starts it again where no `bwrap` is found.
+#[test]
+fn takes_the_next_tier() {
+    if std::env::var_os(NO_BWRAP_VARIABLE).is_none() {
+        return;
+    }
+    block_on(async {
+        let tiers = [Tier::Bubblewrap, Tier::Sandbox];
+        let executor = LocalExecutor::open_first(settings(Tier::Bubblewrap), &tiers).await.unwrap();
+        assert_eq!(executor.capabilities().tier, Tier::Sandbox);
+        let note = &executor.capabilities().notes[0];
+        assert!(note.contains("not in the tier `bubblewrap`") && note.contains("not installed"), "{note}");
+        for _ in 0..3 {
+            let seen = run(&executor, spec("echo runs")).await;
+            assert_eq!(seen.stdout, "runs\n", "{seen:?}");
+        }
+        // Where there is none at all, the first says what it lacks.
+        let executor = LocalExecutor::open_first(settings(Tier::Sandbox), &[Tier::Bubblewrap]).await.unwrap();
+        assert!(executor.capabilities().refusal().unwrap().contains("install bubblewrap"));
+        println!("TOOK THE NEXT");
+    });
+}
+
+const NO_BWRAP_VARIABLE: &str = "TENANTRY_TEST_NO_BWRAP";
+
+#[test]
+fn a_machine_without_the_first_tier_takes_the_next() {
+    if !can(Tier::Sandbox) {
+        return;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["sandbox::crash::takes_the_next_tier", "--exact", "--nocapture"])
+        .env(NO_BWRAP_VARIABLE, "1")
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("TOOK THE NEXT"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
