@@ -11,7 +11,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,7 +28,7 @@ use super::filter::Filters;
 use super::groups::Groups;
 use super::ids::Ids;
 use super::rootfs::{self, Broken, Part, Source, Stage, find_program};
-use super::walls::{MASKED, SCRATCH_DIRECTORIES, become_user};
+use super::walls::{MASKED, SCRATCH_DIRECTORIES, become_user, pour};
 use super::{Host, first, sys, ways};
 use crate::domain::{LimitsKind, Tier};
 
@@ -229,9 +229,9 @@ fn add_given(
     };
     for (path, executable, length) in &manifest.files {
         let mode = if *executable { "0555" } else { "0444" };
-        add(&places.repo().join(path), mode, options, &mut |file| copy(parcel, &mut offset, *length, file))?;
+        add(&places.repo().join(path), mode, options, &mut |file| pour(parcel, &mut offset, *length, file))?;
     }
-    add(&places.input(), "0444", options, &mut |file| copy(parcel, &mut offset, manifest.input, file))?;
+    add(&places.input(), "0444", options, &mut |file| pour(parcel, &mut offset, manifest.input, file))?;
     if let super::super::Program::Inline { text, .. } = &manifest.program {
         add(&places.script(), "0444", options, &mut |file| file.write_all(text.as_bytes()))?;
     }
@@ -239,7 +239,7 @@ fn add_given(
         // Made first: of a file's parents only those are made that its own permissions give to others.
         let place = places.secrets().join(variable);
         options.add([OsStr::new("--dir"), places.secrets().as_os_str()]);
-        add(&place, "0400", options, &mut |file| copy(parcel, &mut offset, *length, file))?;
+        add(&place, "0400", options, &mut |file| pour(parcel, &mut offset, *length, file))?;
     }
     for (place, content) in rootfs::host_copies(&ways::names(&manifest.hosts)) {
         add(&place, "0444", options, &mut |file| file.write_all(&content))?;
@@ -256,19 +256,6 @@ fn add_given(
 /// A link at `place` that leads to `target`, both below the root, whatever the root is called for whoever follows it.
 fn from_root(place: &str, target: &str) -> String {
     format!("{}{}", "../".repeat(place.matches('/').count()), target.trim_start_matches('/'))
-}
-
-/// Writes the next `length` bytes of the parcel.
-fn copy(parcel: &OwnedFd, offset: &mut u64, length: u64, file: &mut std::fs::File) -> io::Result<()> {
-    let mut left = length;
-    while left > 0 {
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
-        match rustix::fs::sendfile(file.as_fd(), parcel.as_fd(), Some(offset), count)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            written => left -= written as u64,
-        }
-    }
-    Ok(())
 }
 
 /// The arguments, in order.

@@ -348,11 +348,15 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
 fn copy(parcel: &OwnedFd, offset: &mut u64, length: u64, to: &Path, mode: u32) -> io::Result<()> {
     use rustix::fs::OFlags;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(to, flags, Mode::from_raw_mode(mode))?;
+    pour(parcel, offset, length, &rustix::fs::open(to, flags, Mode::from_raw_mode(mode))?)
+}
+
+/// Writes the next `length` bytes of the parcel into a file.
+pub(super) fn pour(parcel: &OwnedFd, offset: &mut u64, length: u64, file: &impl AsFd) -> io::Result<()> {
     let mut left = length;
     while left > 0 {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
-        match rustix::fs::sendfile(&file, parcel.as_fd(), Some(offset), count)? {
+        match rustix::fs::sendfile(file, parcel.as_fd(), Some(offset), count)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             written => left -= written as u64,
         }
