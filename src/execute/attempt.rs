@@ -99,6 +99,10 @@ async fn start(
     door: &Door,
     hold: &Hold,
 ) -> Result<Started, NotStarted> {
+    // Before a secret of somebody who asks for stronger walls is opened here.
+    if let Some(why) = ports.executor.capabilities().too_weak(step.resources.tier) {
+        return Err(NotStarted::Because(Outcome::Error, format!("steps are refused on this machine: {why}")));
+    }
     let files = files(ports, &lease.pins).await?;
     let packages = packages(ports, lease, step, &files, hold).await?;
     let delivered = door.deliver().await.map_err(|(name, refusal)| match refusal {

@@ -73,6 +73,16 @@ impl Capabilities {
         (!gaps.is_empty()).then(|| gaps.join(" · "))
     }
 
+    /// Why a step that may run in `asked` or a stronger tier is refused here; `None` if it is not.
+    #[must_use]
+    pub fn too_weak(&self, asked: Option<Tier>) -> Option<String> {
+        let (asked, tier) = (asked.filter(|asked| *asked > self.tier)?, self.tier);
+        Some(format!(
+            "it may run in the tier `{asked}` or a stronger one, and this worker has `{tier}`; \
+             `tenantry doctor --tier {asked}` says what is missing there"
+        ))
+    }
+
     /// The names of missing features that are only recorded.
     #[must_use]
     pub fn gaps(&self) -> Vec<String> {

@@ -173,11 +173,7 @@ impl Executor for LocalExecutor {
             );
             return Err(SandboxError::Refused(why));
         }
-        if let Some(asked) = spec.limits.resources.tier.filter(|asked| *asked > tier) {
-            let why = format!(
-                "it may run in the tier `{asked}` or a stronger one, and this worker has `{tier}`; \
-                 `tenantry doctor --tier {asked}` says what is missing there"
-            );
+        if let Some(why) = self.capabilities.too_weak(spec.limits.resources.tier) {
             return Err(SandboxError::Refused(why));
         }
         let helper = self.helper().await?;
