@@ -92,6 +92,7 @@ fn spec(turn: usize) -> StepSpec {
         name: format!("bench.{turn}"),
         tenant: "acme".parse().unwrap(),
         program: Program::Command("true".to_owned()),
+        runtime: None,
         packages: None,
         args: Vec::new(),
         environment: BTreeMap::new(),
@@ -145,6 +146,7 @@ async fn executor(tier: Tier) -> Arc<LocalExecutor> {
         tier,
         limits: LimitsPolicy::BestEffort,
         unsandboxed: std::collections::BTreeSet::new(),
+        runtimes: None,
         packages: None,
     };
     let executor = Arc::new(LocalExecutor::open(settings).await.unwrap());

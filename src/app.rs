@@ -42,6 +42,9 @@ use crate::source::{
 };
 use crate::store::{LocalLogs, Logs, RunFilter, SqliteStore, Store, StoreError};
 
+/// The directory of runtimes in a data directory.
+pub const RUNTIMES: &str = "runtimes";
+
 /// Everything a daemon, or one pass of it, is told from outside.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -51,6 +54,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where age identities lie; `identities/` of the data directory by default.
     pub identities: Option<PathBuf>,
+    /// Where runtimes lie; `runtimes/` of the data directory by default, which is made then.
+    pub runtimes: Option<PathBuf>,
     /// Which tenants the embedded worker takes.
     pub regions: Regions,
     /// Attempts at one time; twice the processors by default, 0 for no worker.
@@ -75,6 +80,7 @@ impl Settings {
             repo: repo.into(),
             data: data.into(),
             identities: None,
+            runtimes: None,
             regions: Regions::Unnamed,
             slots: None,
             limits_best_effort: false,
@@ -637,6 +643,7 @@ async fn open_executor(settings: &Settings) -> Result<Option<Arc<dyn Executor>>,
         limits: if settings.limits_best_effort { LimitsPolicy::BestEffort } else { LimitsPolicy::Enforced },
         unsandboxed: settings.allow_unsandboxed.clone(),
         packages: Some(packages),
+        runtimes: Some(runtimes(settings)?),
     };
     let executor = LocalExecutor::open_first(of, &tiers).await?;
     for note in &executor.capabilities().notes {
@@ -649,6 +656,19 @@ async fn open_executor(settings: &Settings) -> Result<Option<Arc<dyn Executor>>,
     // Where the daemon listens is no host of anybody's, whatever a name resolves to.
     let own = settings.listen.into_iter().collect();
     Ok(Some(Arc::new(executor.with_egress(sandbox::Egress::system(own)))))
+}
+
+/// The directory of runtimes. Only the one that nobody named is made.
+fn runtimes(settings: &Settings) -> Result<PathBuf, AppError> {
+    let place = settings.runtimes.clone().unwrap_or_else(|| settings.data.join(RUNTIMES));
+    if settings.runtimes.is_none() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&place);
+        made.map_err(|source| AppError::System {
+            what: "cannot make the directory of runtimes".into(),
+            source,
+        })?;
+    }
+    Ok(std::path::absolute(&place).unwrap_or(place))
 }
 
 /// Names the data directory in control groups: the same at every start.

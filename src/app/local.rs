@@ -6,6 +6,7 @@
 //! compares them operation by operation; what it lacks is durability, which nobody asks of this run.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,11 +49,11 @@ pub struct LocalSandbox {
 }
 
 impl LocalSandbox {
-    /// Finds out what this machine can do. Limits of a whole process tree are wished for, not demanded.
+    /// Finds out what this machine can do; `runtimes` is where root file systems lie, if there are any. Limits of a whole process tree are wished for, not demanded.
     ///
     /// # Errors
     /// [`AppError::Sandbox`] if there is no helper at all.
-    pub async fn open() -> Result<Self, AppError> {
+    pub async fn open(runtimes: Option<PathBuf>) -> Result<Self, AppError> {
         let program = std::env::current_exe().map_err(|source| AppError::System {
             what: "cannot find this program's own file".into(),
             source,
@@ -69,6 +70,7 @@ impl LocalSandbox {
             limits: LimitsPolicy::BestEffort,
             unsandboxed: BTreeSet::new(),
             packages: Some(packages.path().to_owned()),
+            runtimes,
         };
         let executor = LocalExecutor::open_first(settings, &sandbox::TIERS_WITH_WALLS).await?;
         Ok(Self { executor: Arc::new(executor), _packages: packages })

@@ -64,6 +64,7 @@ pub async fn run(args: &DoctorArgs) -> Result<(), Ending> {
         limits: LimitsPolicy::Enforced,
         unsandboxed: BTreeSet::new(),
         packages: None,
+        runtimes: None,
     };
     let tiers = args.tier.tier().map_or_else(|| sandbox::TIERS_WITH_WALLS.to_vec(), |tier| vec![tier]);
     let capabilities = sandbox::probe(settings, &tiers).await.map_err(Ending::could_not)?;

@@ -412,6 +412,9 @@ fn human_run(run: &Value) {
     for (path, blob) in run["scripts"].as_object().into_iter().flatten() {
         fact("script", &format!("{} {}", blob.as_str().unwrap_or_default(), shown(path)));
     }
+    if let Some(runtime) = run["runtime"].as_str() {
+        fact("runtime", runtime);
+    }
     if let Some(payload) = payload(&run["payload"], text(run, "tenant")) {
         fact("payload", &payload);
     }

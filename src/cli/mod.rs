@@ -24,6 +24,7 @@ mod page;
 mod planning;
 mod proposing;
 mod run;
+mod runtime;
 pub mod scaffold;
 pub mod schema;
 pub mod secrets;
@@ -68,6 +69,7 @@ In a repository, without a daemon:
   plan          Shows what a merge would do
   promote       Pins a shared workflow to what another tenant has run
   server        Makes the data directory of a machine that is to serve a repository
+  runtime       Puts root file systems on a worker, for workflows that name one
   secrets       Makes, lists, rotates, revokes and decrypts secrets
   doctor        Says what this machine can and cannot do, each gap with its cure
 
@@ -141,6 +143,8 @@ enum Command {
     Promote(sharing::PromoteArgs),
     /// Makes the data directory of a machine that is to serve a repository
     Server(server::ServerArgs),
+    /// Puts root file systems on a worker, for workflows that name one
+    Runtime(runtime::RuntimeArgs),
     /// Makes, lists, rotates, revokes and decrypts secrets
     Secrets(secrets::SecretsArgs),
     /// Says what this machine can and cannot do, each gap with its cure
@@ -241,6 +245,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Plan(args) => finish(planning::run(&args)),
         Command::Promote(args) => asking(sharing::promote(&args)),
         Command::Server(args) => asking(server::run(&args)),
+        Command::Runtime(args) => finish(runtime::run(&args)),
         Command::Secrets(args) => run_secrets(&args),
         Command::Doctor(args) => asking(doctor::run(&args)),
         Command::Reconcile(args) => serve::reconcile(&args),

@@ -28,6 +28,9 @@ pub struct AppArgs {
     /// Where age identities lie; by default `identities/` of the data directory
     #[arg(long, value_name = "DIR", env = "TENANTRY_IDENTITIES")]
     pub identities: Option<PathBuf>,
+    /// Where root file systems lie that workflows name; by default `runtimes/` of the data directory
+    #[arg(long, value_name = "DIR", env = "TENANTRY_RUNTIMES")]
+    pub runtimes: Option<PathBuf>,
     /// Serves tenants of this region; may be given again
     #[arg(
         long = "label",
@@ -171,6 +174,7 @@ impl AppArgs {
     fn settings(&self, repo: &str, data: PathBuf) -> Settings {
         Settings {
             identities: self.identities.clone(),
+            runtimes: self.runtimes.clone(),
             regions: match (self.any_region, self.regions.is_empty()) {
                 (true, _) => Regions::Any,
                 (false, true) => Regions::Unnamed,

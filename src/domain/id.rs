@@ -127,6 +127,81 @@ impl fmt::Debug for RunId {
     }
 }
 
+/// The digest of a root file system that steps run in: `sha256:` and 64 hex digits, lower case.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RuntimeDigest(String);
+
+/// A text is not the digest of a runtime.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the digest of a runtime, `sha256:` and 64 hex digits")]
+pub struct RuntimeDigestError(pub String);
+
+impl RuntimeDigest {
+    /// Wraps what a hash gave.
+    #[must_use]
+    pub fn of(sha256: [u8; 32]) -> Self {
+        Self(format!("{RUNTIME_PREFIX}{}", hex::encode(sha256)))
+    }
+    /// The whole text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+    /// Its first digits, for people.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        &self.0[..RUNTIME_PREFIX.len() + 12]
+    }
+    /// The name of its directory on a worker: `sha256-` and the digits.
+    #[must_use]
+    pub fn directory(&self) -> String {
+        self.0.replacen(':', "-", 1)
+    }
+    /// The digest that a directory of a worker is named by.
+    #[must_use]
+    pub fn of_directory(name: &str) -> Option<Self> {
+        name.strip_prefix("sha256-").and_then(|digits| format!("{RUNTIME_PREFIX}{digits}").parse().ok())
+    }
+}
+
+/// What the digest of a runtime begins with.
+const RUNTIME_PREFIX: &str = "sha256:";
+
+impl FromStr for RuntimeDigest {
+    type Err = RuntimeDigestError;
+    fn from_str(text: &str) -> Result<Self, RuntimeDigestError> {
+        let digits = text.strip_prefix(RUNTIME_PREFIX).unwrap_or_default();
+        let hex = digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if hex && digits.len() == 64 {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(RuntimeDigestError(text.to_owned()))
+        }
+    }
+}
+impl TryFrom<String> for RuntimeDigest {
+    type Error = RuntimeDigestError;
+    fn try_from(text: String) -> Result<Self, RuntimeDigestError> {
+        text.parse()
+    }
+}
+impl From<RuntimeDigest> for String {
+    fn from(digest: RuntimeDigest) -> String {
+        digest.0
+    }
+}
+impl fmt::Display for RuntimeDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+impl fmt::Debug for RuntimeDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Where desired state was read: a commit and the branch it was the head of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Revision {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    FieldName, Length, Mode, ObjectId, Principal, Resources, Role, SecretName, StepId, Timestamp, WorkflowId,
+    FieldName, Length, Mode, ObjectId, Principal, Resources, Role, RuntimeDigest, SecretName, StepId,
+    Timestamp, WorkflowId,
 };
 
 /// One automation of a tenant: a DAG of steps and what starts it.
@@ -37,8 +38,8 @@ pub struct Workflow {
     pub replay_safe: bool,
     /// Set while Git pauses it.
     pub paused: Option<Pause>,
-    /// The digest of a root file system, `sha256:…`.
-    pub runtime: Option<String>,
+    /// The root file system that its steps run in; the worker's own system files without.
+    pub runtime: Option<RuntimeDigest>,
     /// The shared workflow it was expanded from.
     pub uses: Option<String>,
     /// Its steps, in an order they can run in; at least one.

@@ -103,6 +103,10 @@ async fn start(
     if let Some(why) = ports.executor.capabilities().too_weak(step.resources.tier) {
         return Err(NotStarted::Because(Outcome::Error, format!("steps are refused on this machine: {why}")));
     }
+    if let Some(runtime) = &lease.pins.workflow.runtime {
+        let has = ports.executor.has_runtime(runtime).await;
+        has.map_err(|cause| NotStarted::Because(Outcome::Error, cause.to_string()))?;
+    }
     let files = files(ports, &lease.pins).await?;
     let packages = packages(ports, lease, step, &files, hold).await?;
     let delivered = door.deliver().await.map_err(|(name, refusal)| match refusal {
@@ -151,6 +155,7 @@ async fn packages(
     let reach = hosts.into_iter().map(|host| Reach { private: lease.private.contains(&host), host });
     let what = Preparation {
         tenant: lease.pins.tenant.clone(),
+        runtime: lease.pins.workflow.runtime.clone(),
         script: script.clone(),
         lock: lock.clone(),
         indexes: lease.indexes.clone(),

@@ -59,6 +59,7 @@ pub(super) fn of(
     Ok(StepSpec {
         name: name(&lease.attempt),
         tenant: pins.tenant.clone(),
+        runtime: pins.workflow.runtime.clone(),
         program,
         packages,
         args: step.args.clone(),

@@ -460,7 +460,7 @@ fn full() -> TenantState {
     billing.concurrency = Some(Concurrency { key: "k".into(), limit: 1, on_limit: OnLimit::Queue });
     billing.success_within = Some(Length::from_secs(3600));
     billing.paused = Some(Pause { reason: "x".into(), until: Some(Timestamp::from_millis(0)) });
-    billing.runtime = Some("sha256:00".into());
+    billing.runtime = Some(RuntimeDigest::of([7; 32]));
     billing.uses = Some("shared/invoices".into());
     billing.inputs = [(
         name("day"),
@@ -569,6 +569,7 @@ fn others(value: &Value) -> Vec<Value> {
         _ => {
             let mut all = words.map(Value::from).to_vec();
             all.extend([json!({ "env": "X" }), json!({ "above": "pull" })]);
+            all.push(json!(RuntimeDigest::of([8; 32])));
             all
         }
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::{
-    Actor, CommitId, Contact, FieldName, ObjectId, Outcome, PayloadState, Phase, RunId, StepId, TenantId,
-    Timestamp, Trigger, WorkflowId,
+    Actor, CommitId, Contact, FieldName, ObjectId, Outcome, PayloadState, Phase, RunId, RuntimeDigest,
+    StepId, TenantId, Timestamp, Trigger, WorkflowId,
 };
 
 /// What the record keeps of one attempt. Facts that `why` needs, delivered and not declared; never a value.
@@ -69,6 +69,9 @@ pub struct RunRecord {
     pub secrets_used: Vec<String>,
     /// The blobs its steps could open, by path at `/repo`.
     pub scripts: BTreeMap<String, ObjectId>,
+    /// The root file system that its steps run in; `None` for the worker's own system files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeDigest>,
     /// SHA-256 of its inputs.
     pub inputs_digest: String,
     /// The run that this one repeats.

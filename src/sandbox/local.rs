@@ -21,12 +21,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::egress::{self, Doors, Egress, Proxy};
 use super::packages::{Packages, Preparation, Shelf};
+use super::runtimes::Runtimes;
 use super::wire::{self, Attempt, Configure, Down, MainEnd, News, Order, Report, Signal};
 use super::{
     Capabilities, Ended, Executor, LimitsPolicy, Peers, Program, RunningStep, SandboxError, Started,
     StepOutput, StepSpec, Stop,
 };
-use crate::domain::{Exit, ExitKind, TenantId, Tier, Usage};
+use crate::domain::{Exit, ExitKind, RuntimeDigest, TenantId, Tier, Usage};
 
 /// How long a first process may take to kill its attempt before it is killed itself.
 const KILL_TIME_MAX: Duration = Duration::from_secs(3);
@@ -51,6 +52,8 @@ pub struct Settings {
     pub unsandboxed: BTreeSet<TenantId>,
     /// Where packages of Python scripts are kept, in a directory that is this executor's alone; `None` prepares none.
     pub packages: Option<PathBuf>,
+    /// Where the platform puts root file systems, each in a directory named by its digest; `None` has none.
+    pub runtimes: Option<PathBuf>,
 }
 
 /// Runs attempts on this machine, in one tier.
@@ -60,6 +63,7 @@ pub struct LocalExecutor {
     helper: Mutex<Arc<Helper>>,
     egress: Egress,
     shelf: Option<Shelf>,
+    runtimes: Option<Runtimes>,
     next: AtomicU64,
 }
 
@@ -83,10 +87,12 @@ impl LocalExecutor {
             .map(Shelf::open)
             .transpose()
             .map_err(system("opening the packages of steps"))?;
+        let runtimes =
+            settings.runtimes.clone().map(Runtimes::open).transpose().map_err(SandboxError::Refused)?;
         let (helper, capabilities) = Helper::start(&settings).await?;
         let helper = Mutex::new(Arc::new(helper));
         let egress = Egress::system(Vec::new());
-        Ok(Self { settings, capabilities, helper, egress, shelf, next: AtomicU64::new(1) })
+        Ok(Self { settings, capabilities, helper, egress, shelf, runtimes, next: AtomicU64::new(1) })
     }
 
     /// Opens the first of `tiers` that this machine can give, whatever tier `settings` names. Where it is not the first of
@@ -176,6 +182,9 @@ impl Executor for LocalExecutor {
         if let Some(why) = self.capabilities.too_weak(spec.limits.resources.tier) {
             return Err(SandboxError::Refused(why));
         }
+        if let Some(runtime) = &spec.runtime {
+            self.has_runtime(runtime).await?;
+        }
         let helper = self.helper().await?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (control, far_control) = wire::pair().map_err(system("making a socket"))?;
@@ -257,6 +266,22 @@ impl Executor for LocalExecutor {
         }
     }
 
+    async fn has_runtime(&self, runtime: &RuntimeDigest) -> Result<(), SandboxError> {
+        match &self.runtimes {
+            _ if !self.settings.tier.has_walls() => {
+                let why = "a runtime is a root file system, which the tier `unsafe-none` has not";
+                Err(SandboxError::Refused(why.to_owned()))
+            }
+            Some(runtimes) => runtimes.check(runtime).await.map_err(SandboxError::Refused),
+            None => {
+                let why = format!(
+                    "{runtime} is not here: this worker was given no directory of runtimes; name one with `--runtimes`"
+                );
+                Err(SandboxError::Refused(why))
+            }
+        }
+    }
+
     async fn recover(&self) -> Result<usize, SandboxError> {
         self.helper().await?.sweep().await
     }
@@ -296,6 +321,7 @@ impl Helper {
             limits: settings.limits,
             path: std::env::var("PATH").unwrap_or_default(),
             packages: settings.packages.clone(),
+            runtimes: settings.runtimes.clone(),
         };
         let broken = |text: &str| SandboxError::Helper(text.to_owned());
         helper

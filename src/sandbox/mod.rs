@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::net::UnixListener;
 
-use crate::domain::{ByteSize, Contact, Exit, Mode, Resources, TenantId, Tier, Usage};
+use crate::domain::{ByteSize, Contact, Exit, Mode, Resources, RuntimeDigest, TenantId, Tier, Usage};
 
 mod capabilities;
 pub mod egress;
@@ -25,6 +25,7 @@ mod local;
 mod packages;
 mod peers;
 mod places;
+mod runtimes;
 mod wire;
 
 pub use capabilities::{Capabilities, Feature, FeatureState, Need};
@@ -32,6 +33,7 @@ pub use egress::{Egress, EgressLimits, Outward, Reach};
 pub use local::{LocalExecutor, Settings};
 pub use packages::{Packages, Preparation};
 pub use peers::Peers;
+pub use runtimes::{RuntimeError, RuntimeSource, add_runtime, list_runtimes, runtime_digest};
 
 /// Runs attempts of steps, each apart from everything else.
 #[async_trait]
@@ -53,6 +55,14 @@ pub trait Executor: Send + Sync {
     async fn prepare(&self, what: Preparation) -> Result<Packages, SandboxError> {
         drop(what);
         Err(SandboxError::Refused("it prepares no packages".to_owned()))
+    }
+
+    /// Looks whether this worker has a root file system and whether it is what its digest says.
+    ///
+    /// # Errors
+    /// [`SandboxError::Refused`] with what is missing and its cure.
+    async fn has_runtime(&self, runtime: &RuntimeDigest) -> Result<(), SandboxError> {
+        Err(SandboxError::Refused(format!("it has no runtimes, so {} is not among them", runtime.short())))
     }
 
     /// Ends and removes what an earlier process of the same instance left behind. Called once, before the first
@@ -150,6 +160,8 @@ pub struct StepSpec {
     pub name: String,
     /// Whose it is. Tenants have different host user ids where the daemon can give them.
     pub tenant: TenantId,
+    /// The root file system that it runs in; this machine's own system files without.
+    pub runtime: Option<RuntimeDigest>,
     /// What is run.
     pub program: Program,
     /// The packages that its script was prepared with: it is then run by their interpreter, whatever its first line

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::places::INSTALLER;
 use super::{Executor, Limits, LocalExecutor, Program, Reach, SandboxError, Started, StepFile, StepSpec};
-use crate::domain::{ByteSize, ExitKind, Mode, Resources, TenantId};
+use crate::domain::{ByteSize, ExitKind, Mode, Resources, RuntimeDigest, TenantId};
 
 /// Environments that are kept; the one that was used longest ago goes first.
 const KEPT_MAX: usize = 64;
@@ -36,6 +36,8 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 pub struct Preparation {
     /// Whose: nothing that is prepared for one tenant is shown to another.
     pub tenant: TenantId,
+    /// The root file system that the script runs in, and that its interpreter is of.
+    pub runtime: Option<RuntimeDigest>,
     /// The script with its metadata.
     pub script: StepFile,
     /// The lock, which lies beside the script.
@@ -63,7 +65,8 @@ pub(super) struct Shelf {
     held: Mutex<BTreeMap<String, Weak<String>>>,
     /// One preparation of a kind at a time: who comes second finds what the first one made.
     making: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    interpreter: tokio::sync::OnceCell<Interpreter>,
+    /// The interpreter of this machine under `None`, and that of each runtime.
+    interpreters: Mutex<BTreeMap<Option<RuntimeDigest>, Arc<tokio::sync::OnceCell<Interpreter>>>>,
 }
 
 /// The interpreter of this machine, as a step sees it.
@@ -104,12 +107,7 @@ impl Shelf {
                 remove(&entry.path())?;
             }
         }
-        Ok(Self {
-            root,
-            held: Mutex::default(),
-            making: Mutex::default(),
-            interpreter: tokio::sync::OnceCell::new(),
-        })
+        Ok(Self { root, held: Mutex::default(), making: Mutex::default(), interpreters: Mutex::default() })
     }
 
     /// Finds the packages of a script, or makes them.
@@ -118,7 +116,11 @@ impl Shelf {
         executor: &LocalExecutor,
         what: Preparation,
     ) -> Result<Packages, SandboxError> {
-        let interpreter = self.interpreter.get_or_try_init(|| ask(executor, &what.tenant)).await?;
+        let known = {
+            let mut interpreters = self.interpreters.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(interpreters.entry(what.runtime.clone()).or_default())
+        };
+        let interpreter = known.get_or_try_init(|| ask(executor, &what)).await?;
         let key = key(&what, interpreter);
         let turn = {
             let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,7 +206,7 @@ impl Shelf {
                 StepFile { mode: Mode::File, ..what.lock.clone() },
             ],
             reach: what.reach.clone(),
-            ..spec(&what.tenant, &format!("prepare.{}", &key[..16]))
+            ..spec(what, &format!("prepare.{}", &key[..16]))
         };
         let directory = self.root.clone();
         let files = tempfile::Builder::new().prefix(".").tempfile_in(directory);
@@ -233,7 +235,7 @@ fn spooling(source: io::Error) -> SandboxError {
 }
 
 /// A step of ours that has no secret, no file and no way out.
-fn spec(tenant: &TenantId, name: &str) -> StepSpec {
+fn spec(what: &Preparation, name: &str) -> StepSpec {
     let resources = Resources {
         tier: None,
         memory: ByteSize::from_mib(2048),
@@ -243,7 +245,8 @@ fn spec(tenant: &TenantId, name: &str) -> StepSpec {
     };
     StepSpec {
         name: name.to_owned(),
-        tenant: tenant.clone(),
+        tenant: what.tenant.clone(),
+        runtime: what.runtime.clone(),
         program: Program::Command("true".to_owned()),
         packages: None,
         args: Vec::new(),
@@ -290,17 +293,22 @@ async fn run(
     }
 }
 
-/// Asks the interpreter and the installer of this machine who they are.
-async fn ask(executor: &LocalExecutor, tenant: &TenantId) -> Result<Interpreter, SandboxError> {
+/// Asks the interpreter and the installer who they are.
+async fn ask(executor: &LocalExecutor, what: &Preparation) -> Result<Interpreter, SandboxError> {
     let text = format!("set -eu\npython3 -I -c \"{ASK}\"\n{INSTALLER} --version");
     let program = Program::Inline { interpreter: vec!["sh".to_owned()], text };
     let mut answer = Vec::new();
-    let (ended, said) = run(executor, StepSpec { program, ..spec(tenant, "prepare") }, &mut answer).await?;
+    let (ended, said) = run(executor, StepSpec { program, ..spec(what, "prepare") }, &mut answer).await?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let mut lines = answer.lines();
     let (program, version) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     if !ended.exit.succeeded() || !program.starts_with('/') || !is_version(version) {
-        let why = "Python scripts with dependencies need `python3` and `uv` on the worker";
+        let why = match &what.runtime {
+            None => "Python scripts with dependencies need `python3` and `uv` on the worker",
+            Some(_) => {
+                "Python scripts with dependencies need `uv` on the worker and `python3` and `sh` in the runtime"
+            }
+        };
         return Err(SandboxError::Refused(format!("{why}: {}", said.trim())));
     }
     Ok(Interpreter { program: program.into(), version: version.to_owned(), described: answer })
@@ -324,8 +332,10 @@ fn key(what: &Preparation, interpreter: &Interpreter) -> String {
     add(&what.lock.content);
     what.indexes.iter().for_each(|index| add(index.as_bytes()));
     add(interpreter.described.as_bytes());
+    if let Some(runtime) = &what.runtime {
+        add(runtime.as_str().as_bytes());
     // An interpreter that was replaced since has another time.
-    if let Ok(found) = std::fs::metadata(&interpreter.program) {
+    } else if let Ok(found) = std::fs::metadata(&interpreter.program) {
         add(format!("{} {} {}", found.ino(), found.size(), found.mtime()).as_bytes());
     }
     hex::encode(digest.finalize())

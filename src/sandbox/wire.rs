@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Capabilities, LimitsPolicy, Program, StepSpec};
-use crate::domain::{HostPort, Mode, Tier};
+use crate::domain::{HostPort, Mode, RuntimeDigest, Tier};
 
 /// The longest message; file contents are not among them.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
@@ -53,6 +53,8 @@ pub(super) struct Configure {
     pub path: String,
     /// Where packages are prepared, on the host.
     pub packages: Option<PathBuf>,
+    /// Where runtimes lie, on the host.
+    pub runtimes: Option<PathBuf>,
 }
 
 /// What the helper itself must know about one attempt.
@@ -172,6 +174,8 @@ pub(super) struct Manifest {
     pub files: Vec<(String, bool, u64)>,
     /// The length of the input.
     pub input: u64,
+    /// The root file system that it runs in.
+    pub runtime: Option<RuntimeDigest>,
     /// The name of its packages among those that are prepared.
     pub packages: Option<String>,
     /// The hosts that it may reach.
@@ -262,6 +266,7 @@ pub(super) fn pack(spec: &StepSpec) -> io::Result<OwnedFd> {
             .map(|file| (file.path.clone(), file.mode == Mode::Executable, file.content.len() as u64))
             .collect(),
         input: spec.input.len() as u64,
+        runtime: spec.runtime.clone(),
         packages: spec.packages.as_ref().map(|packages| packages.key().to_owned()),
         hosts: spec.reach.iter().map(|reach| reach.host.clone()).collect(),
         secret_files: spec

@@ -96,6 +96,7 @@ pub(super) fn run_record(pins: &RunPins, state: &RunState, attempts: Vec<Attempt
         steps,
         secrets_used: used.into_iter().collect(),
         scripts: pins.workflow.files.iter().map(|(path, file)| (path.clone(), file.id.clone())).collect(),
+        runtime: pins.workflow.runtime.clone(),
         inputs_digest: pins.inputs_digest.clone(),
         rerun_of: pins.rerun_of.clone(),
         payload: state.payload,

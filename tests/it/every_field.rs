@@ -411,7 +411,7 @@ fn workflow_rows() -> Vec<Row> {
         ),
         (
             "workflow WrittenWorkflow.runtime",
-            REFUSED,
+            LINE,
             probe("", "runtime: sha256:0000000000000000000000000000000000000000000000000000000000000000\n"),
         ),
         (

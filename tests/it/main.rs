@@ -22,6 +22,7 @@ mod payloads;
 mod permits;
 mod plan;
 mod recorded;
+mod runtimes;
 mod same_answer;
 mod sandbox;
 mod scaffold;

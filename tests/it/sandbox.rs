@@ -9,3 +9,4 @@ mod kills;
 mod languages;
 mod life;
 pub mod packages;
+pub mod runtimes;

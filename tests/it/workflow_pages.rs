@@ -70,13 +70,16 @@ fn every_example_is_what_the_page_says() {
     let repo = bench.repo();
     let repo = repo.to_str().unwrap();
     let identity = bench.data().join("identities/acme.txt");
+    let shelf = super::sandbox::runtimes::Shelf::new(false);
     for (words, text) in examples {
+        // The page cannot know the digest of what is here; what stands there is no runtime's.
+        let text = &match &shelf {
+            Some(shelf) => text.replace(&format!("sha256:{}", "0".repeat(64)), shelf.digest.as_str()),
+            None if text.contains("runtime:") => continue,
+            None => text.to_owned(),
+        };
         bench.write("tenants/acme/workflows/example.yaml", text);
         let validate = bench.run(&["validate", "--repo", repo, "--tenant", "acme"]);
-        if words == ["refused"] {
-            validate.exits(1).says("S111");
-            continue;
-        }
         assert_eq!(validate.code, 0, "{text}\n{}{}", validate.out, validate.err);
         let mut more = Vec::new();
         let code = match words.as_slice() {
@@ -91,6 +94,9 @@ fn every_example_is_what_the_page_says() {
         };
         let mut run = bench.tenantry(&["run", "acme/example", "--repo", repo]);
         run.args(more);
+        if let Some(shelf) = &shelf {
+            run.arg("--runtimes").arg(shelf.directory.path());
+        }
         let output = run.env("SOPS_AGE_KEY_FILE", &identity).output().unwrap();
         let said =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

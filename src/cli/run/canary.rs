@@ -51,7 +51,7 @@ const SCRIPT: &str = r#"    value=$(tenantry-secret get canary)
 /// # Errors
 /// Steps are refused here, or the run could not be made.
 pub(in crate::cli) async fn canary() -> Result<Canary, Ending> {
-    let sandbox = LocalSandbox::open().await.map_err(Ending::could_not)?;
+    let sandbox = LocalSandbox::open(None).await.map_err(Ending::could_not)?;
     if let Some(refusal) = sandbox.refusal() {
         return Err(Ending::CouldNot(format!("steps are refused on this machine: {refusal}")));
     }
@@ -126,6 +126,7 @@ fn write(home: &Path, custody: &Custody, value: &Plaintext) -> Result<RunArgs, E
         made.and_then(|()| std::fs::write(&path, text)).map_err(Ending::could_not)?;
     }
     Ok(RunArgs {
+        runtimes: None,
         workflow,
         secrets_file: Some(repo.join("stand-ins.env")),
         repo,

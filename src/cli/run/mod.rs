@@ -56,6 +56,9 @@ pub struct RunArgs {
     /// Takes values from this dotenv file in place of the secrets, and opens none
     #[arg(long, value_name = "FILE")]
     secrets_file: Option<PathBuf>,
+    /// Where runtimes lie, as `tenantry runtime add` puts them there; for workflows that name one
+    #[arg(long, value_name = "DIR", env = "TENANTRY_RUNTIMES")]
+    runtimes: Option<PathBuf>,
     /// Runs again whenever a file of the tenant changes; what runs then is cancelled
     #[arg(long)]
     watch: bool,
@@ -145,7 +148,7 @@ async fn turn(
     let Prepared { ask, work_tree, stand_ins } = prepare::prepare(args)?;
     let sandbox = match sandbox {
         Some(sandbox) => sandbox,
-        None => sandbox.insert(open_sandbox().await?),
+        None => sandbox.insert(open_sandbox(args).await?),
     };
     if *interrupted.borrow_and_update() {
         return Ok(Turn::Cancelled);
@@ -223,8 +226,9 @@ async fn changed(
     }
 }
 
-async fn open_sandbox() -> Result<LocalSandbox, Ending> {
-    let sandbox = LocalSandbox::open().await.map_err(Ending::could_not)?;
+async fn open_sandbox(args: &RunArgs) -> Result<LocalSandbox, Ending> {
+    let runtimes = args.runtimes.as_ref().map(std::path::absolute).transpose().map_err(Ending::could_not)?;
+    let sandbox = LocalSandbox::open(runtimes).await.map_err(Ending::could_not)?;
     if let Some(refusal) = sandbox.refusal() {
         return Err(Ending::CouldNot(format!(
             "steps are refused on this machine: {refusal}; `tenantry doctor` shows all of it"

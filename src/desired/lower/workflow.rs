@@ -339,10 +339,6 @@ fn lower_body(
     let before =
         found.list.iter().filter(|finding| finding.severity == crate::domain::Severity::Error).count();
     let path = scene.path;
-    if let Some(runtime) = &written.runtime {
-        let finding = rules::NOT_SUPPORTED.at(path, Some(runtime.span), "a `runtime` is not supported yet");
-        found.push(finding.help("remove it: steps see the interpreters of the host"));
-    }
     let mut inputs = triggers::lower_inputs(path, written.inputs.take().map(|inputs| inputs.value), found);
     let shared = own.is_some();
     let (own_path, own) = own.map_or((path, None), |(path, own)| (path, Some(own)));
@@ -406,6 +402,7 @@ fn lower_body(
     let success_within = expect.and_then(|expect| expect.value.success_within).map(|length| length.value);
     let replay_safe = written.replay_safe.as_ref().is_some_and(|safe| safe.value);
     let on_failure = written.on_failure.take();
+    let runtime = written.runtime.take().map(|runtime| runtime.value);
     let written = short_form(path, written, found)?;
     let lowered =
         steps::lower(scene, (&starts, hooked.as_ref()), written, on_failure, &inputs, &files, timeout, found);
@@ -424,7 +421,7 @@ fn lower_body(
         success_within,
         replay_safe,
         paused: paused.map(|pause| tenant::lower_pause(pause.value)),
-        runtime: None,
+        runtime,
         uses: None,
         steps,
         on_failure: on_failure.map(Box::new),

@@ -8,8 +8,9 @@ use crate::desired::rules;
 use crate::domain::{
     AlertLevel, ByteSize, ByteSizeError, CatchUp, ChangeControlMode, DeliveryKind, ElevationId, FieldName,
     GroupId, HostPort, HostPortError, Isolation, Length, LengthError, NameError, OnLimit, OnRevoke,
-    OnRewrite, OnTimeout, Overlap, Principal, RetryOn, Safety, SecretName, SecretPurpose, ServiceId, Shell,
-    StepId, TenantId, TenantKind, Tier, Timestamp, UserId, ValueType, VersionId, VersionState, WorkflowId,
+    OnRewrite, OnTimeout, Overlap, Principal, RetryOn, RuntimeDigest, RuntimeDigestError, Safety, SecretName,
+    SecretPurpose, ServiceId, Shell, StepId, TenantId, TenantKind, Tier, Timestamp, UserId, ValueType,
+    VersionId, VersionState, WorkflowId,
 };
 use crate::yaml::{CoreType, Kind, Node};
 
@@ -375,6 +376,24 @@ impl Written for HostPort {
     }
     fn schema(_: &mut Definitions) -> Value {
         json!({ "type": "string", "pattern": "^[a-z0-9._-]+:[0-9]{1,5}$", "examples": ["api.stripe.com:443"] })
+    }
+}
+
+impl Written for RuntimeDigest {
+    fn decode(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let written = text(node, "the digest of a runtime, `sha256:…`", reader)?;
+        no_expression(node, written, reader)?;
+        written
+            .parse()
+            .map_err(|error: RuntimeDigestError| {
+                reader.report(&rules::BAD_VALUE, node.span, error.to_string()).help = Some(
+                    "a runtime is named by its digest alone, as `tenantry runtime add` prints it".to_owned(),
+                );
+            })
+            .ok()
+    }
+    fn schema(_: &mut Definitions) -> Value {
+        json!({ "type": "string", "pattern": "^sha256:[0-9a-f]{64}$" })
     }
 }
 

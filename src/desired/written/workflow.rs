@@ -9,7 +9,7 @@ use super::tenant::WrittenPause;
 use crate::desired::rules;
 use crate::domain::{
     AlertLevel, ByteSize, CatchUp, FieldName, HostPort, Length, OnLimit, OnTimeout, Overlap, RetryOn,
-    SecretName, Shell, Spanned, StepId, Tier, ValueType,
+    RuntimeDigest, SecretName, Shell, Spanned, StepId, Tier, ValueType,
 };
 use crate::yaml::{Kind, Node};
 
@@ -40,8 +40,8 @@ form! {
         replay_safe: Option<Spanned<bool>>,
         /// While it stands, triggers do not start it.
         paused: Option<Spanned<WrittenPause>>,
-        /// The digest of a root file system: sha256:…
-        runtime: Option<Spanned<String>>,
+        /// The digest of a root file system that the platform put on the workers: steps run in it.
+        runtime: Option<Spanned<RuntimeDigest>>,
         /// The steps in written order; without `needs` a step waits for the one above.
         steps: Option<Spanned<Entries<StepId, WrittenStep>>>,
         /// A step that runs after a failure.

@@ -22,12 +22,13 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{Resource, Rlimit, Signal};
 
 use super::super::HELPER_ARGUMENT;
-use super::super::places::{Places, STEP_ID};
+use super::super::places::{INSTALLER, Places, STEP_ID};
 use super::super::wire::{self, Attempt, Manifest};
 use super::filter::Filters;
 use super::groups::Groups;
 use super::ids::Ids;
-use super::rootfs::{self, Broken, Part, Source, Stage, find_program};
+use super::rootfs::{self, Broken, CLIENT_DIRECTORY, Copy, Part, Source, Stage, find_program};
+use super::runtime::{self, Kit, Sources};
 use super::walls::{MASKED, SCRATCH_DIRECTORIES, become_user, pour};
 use super::{Host, first, sys, ways};
 use crate::domain::{LimitsKind, Tier};
@@ -40,8 +41,6 @@ const SCRATCH: &str = "/scratch";
 const DOOR: &str = "door";
 /// How many files a step is given in this tier. `bwrap` takes 9,000 arguments, five for a file.
 const FILES_MAX: usize = 1_500;
-/// The place of this program in every sandbox.
-const PROGRAM: &str = "/opt/tenantry/bin/tenantry";
 /// Processes of ours in an attempt's control group: `bwrap` and the first process.
 pub(super) const OWN_PROCESSES: u32 = 2;
 /// How much of what `bwrap` says is repeated.
@@ -52,6 +51,7 @@ pub(super) struct Bubblewrap {
     program: PathBuf,
     parts: Vec<Part>,
     packages: Option<PathBuf>,
+    runtimes: Option<PathBuf>,
     /// Files of `/proc` that are covered.
     masked: Vec<&'static str>,
 }
@@ -68,20 +68,24 @@ impl Bubblewrap {
     ///
     /// # Errors
     /// Under the name of a feature.
-    pub(super) fn find(path: &str, packages: Option<&Path>, ids: Ids) -> Result<(Self, Vec<String>), Broken> {
+    pub(super) fn find(
+        path: &str,
+        mut packages: Option<PathBuf>,
+        mut runtimes: Option<PathBuf>,
+        ids: Ids,
+    ) -> Result<(Self, Vec<String>), Broken> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, "`bwrap` is not installed here");
         let program = find_program("bwrap", path).ok_or_else(missing).stage("bubblewrap")?;
         let (mut parts, notes) = rootfs::host_parts(path)?;
-        let mut packages = packages.map(Path::to_owned);
         if matches!(ids, Ids::Range { .. }) {
             let beside = parts.iter_mut().filter_map(|part| match &mut part.source {
                 Source::Tree(path) if !path.starts_with("/usr") && !path.starts_with("/etc") => Some(path),
                 _ => None,
             });
-            bring_near(beside.chain(packages.as_mut())).stage("mount namespace")?;
+            bring_near(beside.chain(packages.as_mut()).chain(runtimes.as_mut())).stage("mount namespace")?;
         }
         let masked = MASKED.into_iter().filter(|name| Path::new("/proc").join(name).exists()).collect();
-        Ok((Self { program, parts, packages, masked }, notes))
+        Ok((Self { program, parts, packages, runtimes, masked }, notes))
     }
 
     /// Becomes `bwrap` in a fresh fork of the helper; gives back why it could not. What goes wrong later is written into
@@ -109,18 +113,13 @@ impl Bubblewrap {
         rustix::io::fcntl_setfd(ear, rustix::io::FdFlags::empty()).stage("bubblewrap")?;
         let limits = host.limits.as_str().to_owned();
         let uid = host.ids.uid_of(&attempt.tenant, Tier::Bubblewrap).to_string();
-        let arguments = [
-            "bwrap".to_owned(),
-            "--args".to_owned(),
-            text,
-            "--".to_owned(),
-            PROGRAM.to_owned(),
-            HELPER_ARGUMENT.to_owned(),
-            INSIDE.to_owned(),
-            ear.as_raw_fd().to_string(),
-            limits,
-            uid,
-        ];
+        let mut arguments = ["bwrap", "--args", &text, "--"].map(str::to_owned).to_vec();
+        arguments.extend(match &manifest.runtime {
+            Some(_) => host.kit.command("tenantry"),
+            None => vec![format!("{CLIENT_DIRECTORY}/tenantry")],
+        });
+        let ear_number = ear.as_raw_fd().to_string();
+        arguments.extend([HELPER_ARGUMENT, INSIDE, &ear_number, &limits, &uid].map(str::to_owned));
         rustix::stdio::dup2_stderr(said).stage("bubblewrap")?;
         rustix::process::setsid().stage("bubblewrap")?;
         // When the machine runs out of memory, a step goes before anything that keeps records.
@@ -159,17 +158,44 @@ impl Bubblewrap {
             // For the listeners of its hosts alone: the first process gives it up before it starts the script.
             options.add(["--cap-add", "CAP_NET_BIND_SERVICE"]);
         }
-        self.add_parts(manifest, &mut options);
+        let parts = self.parts(host, manifest).stage("runtime of the step")?;
+        self.add_parts(parts.as_ref().unwrap_or(&self.parts), manifest, &mut options);
         add_scratch(attempt, &mut options);
-        add_given(manifest, parcel, contents, files, &mut options)?;
+        let hosts = ways::names(&manifest.hosts);
+        let copies = if manifest.runtime.is_some() {
+            let mut copies = rootfs::own_copies(&hosts);
+            copies.extend(runtime::copies(&host.kit, self.source_of(INSTALLER).is_some()));
+            copies
+        } else {
+            rootfs::host_copies(&hosts)
+        };
+        add_given(manifest, &copies, parcel, contents, files, &mut options)?;
         // The root is a file system in memory that belongs to the step's user. This makes it read-only, and with it
         // everything that is written in it above.
         options.add(["--remount-ro", "/"]);
         Ok(options.0)
     }
 
-    fn add_parts(&self, manifest: &Manifest, options: &mut Options) {
-        for Part { place, source } in &self.parts {
+    /// What of this machine is seen at a place.
+    fn source_of(&self, place: &str) -> Option<&Path> {
+        self.parts.iter().find_map(|part| match &part.source {
+            Source::Tree(path) if part.place == Path::new(place) => Some(path.as_path()),
+            _ => None,
+        })
+    }
+
+    /// What the root of a step with a runtime is made of; `None` for every other step.
+    fn parts(&self, host: &Host, manifest: &Manifest) -> io::Result<Option<Vec<Part>>> {
+        let Some(digest) = &manifest.runtime else { return Ok(None) };
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "it was not looked for");
+        let tree = self.runtimes.as_deref().ok_or_else(missing)?.join(digest.directory());
+        let program = self.source_of(&format!("{CLIENT_DIRECTORY}/tenantry")).ok_or_else(missing)?;
+        let sources = Sources { program, installer: self.source_of(INSTALLER), machine: Path::new("/") };
+        runtime::parts(&tree, &host.kit, &sources).map(Some)
+    }
+
+    fn add_parts(&self, parts: &[Part], manifest: &Manifest, options: &mut Options) {
+        for Part { place, source } in parts {
             let (option, from) = match source {
                 Source::Tree(path) => ("--ro-bind", path),
                 Source::Device(path) => ("--dev-bind", path),
@@ -206,6 +232,7 @@ fn add_scratch(attempt: &Attempt, options: &mut Options) {
 /// The step's files, its input, its secrets, and the link to the broker's socket.
 fn add_given(
     manifest: &Manifest,
+    copies: &[Copy],
     parcel: &OwnedFd,
     contents: u64,
     files: &mut Files,
@@ -241,8 +268,9 @@ fn add_given(
         options.add([OsStr::new("--dir"), places.secrets().as_os_str()]);
         add(&place, "0400", options, &mut |file| pour(parcel, &mut offset, *length, file))?;
     }
-    for (place, content) in rootfs::host_copies(&ways::names(&manifest.hosts)) {
-        add(&place, "0444", options, &mut |file| file.write_all(&content))?;
+    for copy in copies {
+        let mode = format!("{:04o}", copy.mode());
+        add(&copy.place, &mode, options, &mut |file| file.write_all(&copy.content))?;
     }
     let socket = places.socket().display().to_string();
     options.add([
@@ -363,6 +391,7 @@ pub(super) fn live_inside(mut arguments: impl Iterator<Item = OsString>) -> io::
         namespaces: 0,
         user_namespace: true,
         cgroup_namespace: true,
+        kit: Kit::default(),
         bubblewrap: None,
     };
     first::live(&host, ear, &[])

@@ -324,9 +324,9 @@ fn become_script(host: &Host, given: &Given, places: &Places, manifest: &Manifes
 
 /// The program to execute and its first arguments, its own name included.
 fn command(places: &Places, manifest: &Manifest, search: &str) -> Result<(PathBuf, Vec<String>), Refused> {
+    let here = if manifest.runtime.is_some() { "in this runtime" } else { "installed here" };
     let look_up = |name: &str| {
-        find_program(name, search)
-            .ok_or_else(|| Refused::not_found(format!("`{name}` is not installed here")))
+        find_program(name, search).ok_or_else(|| Refused::not_found(format!("`{name}` is not {here}")))
     };
     match &manifest.program {
         Program::Command(name) => Ok((look_up(name)?, vec![name.clone()])),

@@ -13,6 +13,7 @@ mod groups;
 mod ids;
 mod probe;
 mod rootfs;
+mod runtime;
 mod spare;
 mod sys;
 mod undertaker;
@@ -36,6 +37,7 @@ use self::bubblewrap::Bubblewrap;
 use self::filter::Filters;
 use self::groups::{Group, Groups};
 use self::ids::Ids;
+use self::runtime::Kit;
 use self::spare::Spare;
 use self::undertaker::Undertaker;
 use super::wire::{self, Attempt, Down, News, Order, Report};
@@ -57,6 +59,8 @@ struct Host {
     namespaces: u64,
     user_namespace: bool,
     cgroup_namespace: bool,
+    /// What programs of ours are started with in a root that is not this machine's.
+    kit: Kit,
     /// What raises the walls of the tier of that name.
     bubblewrap: Option<Bubblewrap>,
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::thread::CapabilitySet;
 
@@ -16,6 +16,7 @@ use super::bubblewrap::{self, Bubblewrap};
 use super::filter::Filters;
 use super::groups::{Controller, Groups};
 use super::ids::Ids;
+use super::runtime::Kit;
 use super::walls::Raised;
 use super::{Host, rootfs, spare, sys};
 use crate::domain::{LimitsKind, Tier};
@@ -59,7 +60,7 @@ type Gaps = Vec<(String, String)>;
 
 /// Prepares the helper for its daemon and says what it can do.
 pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
-    let Configure { instance, tier, limits, path, packages } = configure;
+    let Configure { instance, tier, limits, path, packages, runtimes } = configure;
     let mut gaps = Gaps::new();
     let mut notes = Vec::new();
     let groups = Groups::open(&instance);
@@ -84,12 +85,13 @@ pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
         namespaces: 0,
         user_namespace: false,
         cgroup_namespace: false,
+        kit: Kit::default(),
         bubblewrap: None,
     };
     if tier == Tier::UnsafeNone {
         return with_limits(host, Vec::new(), notes, limits);
     }
-    match enter(&mut host, &path, packages.as_deref(), &mut notes) {
+    match enter(&mut host, &path, packages, runtimes, &mut notes) {
         Ok(()) => try_out(&mut host, &mut gaps),
         Err(broken) => stop_for(broken.stage, broken.error.to_string(), &mut gaps),
     }
@@ -110,11 +112,13 @@ pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
 fn enter(
     host: &mut Host,
     path: &str,
-    packages: Option<&Path>,
+    packages: Option<PathBuf>,
+    runtimes: Option<PathBuf>,
     notes: &mut Vec<String>,
 ) -> Result<(), rootfs::Broken> {
+    host.kit = if runtimes.is_some() { Kit::of_this_program() } else { Kit::default() };
     if host.tier == Tier::Bubblewrap {
-        let (bubblewrap, found) = Bubblewrap::find(path, packages, host.ids)?;
+        let (bubblewrap, found) = Bubblewrap::find(path, packages, runtimes, host.ids)?;
         host.bubblewrap = Some(bubblewrap);
         host.user_namespace = true;
         host.cgroup_namespace = true;
@@ -122,7 +126,10 @@ fn enter(
         return Ok(());
     }
     let nested = rootfs::enter_mount_namespace()?;
-    notes.extend(rootfs::build(path, packages)?);
+    let kept = [(&packages, rootfs::PACKAGES), (&runtimes, rootfs::RUNTIMES)];
+    let kept: Vec<(&Path, &str)> =
+        kept.iter().filter_map(|(from, place)| Some((from.as_deref()?, *place))).collect();
+    notes.extend(rootfs::build(path, &kept)?);
     let flags = NAMESPACES.iter().fold(0, |all, (_, flag)| all | flag);
     host.namespaces = u64::from(flags.cast_unsigned());
     host.cgroup_namespace = true;
@@ -244,6 +251,7 @@ fn spec_of_trial() -> Result<StepSpec, (String, String)> {
         name: "trial".to_owned(),
         tenant,
         program: Program::Command("true".to_owned()),
+        runtime: None,
         packages: None,
         args: Vec::new(),
         environment: std::collections::BTreeMap::new(),

@@ -35,6 +35,10 @@ pub(super) const SCRATCH: &str = "/scratch";
 pub(super) const GIVEN: &str = "/given";
 /// The prepared packages of all tenants, in the helper's root; an attempt shows its script's own at its place.
 pub(super) const PACKAGES: &str = "/packages";
+/// The runtimes of the platform, in the helper's root; an attempt shows its own at the top.
+pub(super) const RUNTIMES: &str = "/runtimes";
+/// Where the clients of the broker are called from.
+pub(super) const CLIENT_DIRECTORY: &str = "/opt/tenantry/bin";
 /// The template, in the helper's root.
 pub(super) const TEMPLATE: &str = "/template";
 
@@ -100,16 +104,21 @@ pub(super) fn enter_mount_namespace() -> Result<bool, Broken> {
     Ok(true)
 }
 
-/// Builds the template and makes the helper's root what the module says. `path` is the daemon's search path.
-/// Gives what is worth knowing: host directories outside the system's that steps can read.
-pub(super) fn build(path: &str, packages: Option<&Path>) -> Result<Vec<String>, Broken> {
+/// Builds the template and makes the helper's root what the module says. `path` is the daemon's search path; `kept` are
+/// directories of the host with the places in the helper's root that they stay at. Gives what is worth knowing: host
+/// directories outside the system's that steps can read.
+pub(super) fn build(path: &str, kept: &[(&Path, &str)]) -> Result<Vec<String>, Broken> {
     let root = Path::new("/");
     mount_change(root, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .stage("mount namespace")?;
     let (parts, notes) = host_parts(path)?;
-    let parts = parts.into_iter().map(open).collect::<Result<Vec<_>, Broken>>()?;
+    let parts = hold(parts)?;
     let proc = clone_tree(Path::new("/proc")).stage("mount namespace")?;
-    let packages = packages.map(read_only_tree).transpose().stage("packages of steps")?;
+    let kept = kept
+        .iter()
+        .map(|(from, place)| Ok((read_only_tree(from)?, place.trim_start_matches('/'))))
+        .collect::<io::Result<Vec<_>>>()
+        .stage("packages and runtimes of steps")?;
     let copies = host_copies(HOSTS);
 
     let base = Path::new("/tmp");
@@ -117,18 +126,17 @@ pub(super) fn build(path: &str, packages: Option<&Path>) -> Result<Vec<String>, 
     mount("tenantry", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=16m")
         .stage("mount namespace")?;
     std::env::set_current_dir(base).stage("mount namespace")?;
-    for directory in ["template", "proc", "new", "scratch", "given", "packages"] {
+    for directory in ["template", "proc", "new", "scratch", "given"] {
         std::fs::create_dir(directory).stage("mount namespace")?;
     }
     put(&proc, Path::new("proc")).stage("mount namespace")?;
-    if let Some(packages) = packages {
-        put(&packages, Path::new("packages")).stage("packages of steps")?;
+    for (tree, place) in kept {
+        std::fs::create_dir(place).and_then(|()| put(&tree, Path::new(place))).stage("mount namespace")?;
     }
     let template = Path::new("template");
     mount("tenantry", template, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=16m")
         .stage("mount namespace")?;
     furnish(template, parts, &copies).stage("mount namespace")?;
-    sys::restrict_mount(CWD, template, READ_ONLY | libc::MOUNT_ATTR_NODEV, false).stage("mount namespace")?;
 
     rustix::process::pivot_root(".", ".").stage("pivot_root")?;
     unmount(".", UnmountFlags::DETACH).stage("pivot_root")?;
@@ -156,24 +164,59 @@ pub(super) enum Source {
     Link(PathBuf),
 }
 
+/// A small file that is written anew in a root.
+pub(super) struct Copy {
+    /// Where.
+    pub(super) place: PathBuf,
+    /// Its content.
+    pub(super) content: Vec<u8>,
+    /// Whether it can be started.
+    pub(super) executable: bool,
+}
+
+impl Copy {
+    /// Its permissions.
+    pub(super) fn mode(&self) -> u32 {
+        if self.executable { 0o555 } else { 0o444 }
+    }
+}
+
 /// A part whose source is held, whatever is mounted over its path.
-enum Held {
+pub(super) enum Held {
     Mounts(OwnedFd),
     Link(PathBuf),
 }
 
-fn open(part: Part) -> Result<(PathBuf, Held), Broken> {
-    let held = match part.source {
-        Source::Tree(path) => Held::Mounts(read_only_tree(&path).stage("mount namespace")?),
-        Source::Device(path) => Held::Mounts(clone_tree(&path).stage("devices")?),
-        Source::Link(target) => Held::Link(target),
+/// Holds the source of each part.
+pub(super) fn hold(parts: Vec<Part>) -> Result<Vec<(PathBuf, Held)>, Broken> {
+    let open = |part: Part| {
+        let held = match part.source {
+            Source::Tree(path) => Held::Mounts(read_only_tree(&path).stage("mount namespace")?),
+            Source::Device(path) => Held::Mounts(clone_tree(&path).stage("devices")?),
+            Source::Link(target) => Held::Link(target),
+        };
+        Ok((part.place, held))
     };
-    Ok((part.place, held))
+    parts.into_iter().map(open).collect()
+}
+
+/// The devices of every sandbox, from this machine's.
+pub(super) fn device_parts() -> Vec<Part> {
+    let device = |name: &str| {
+        let place = Path::new("/dev").join(name);
+        Part { place: place.clone(), source: Source::Device(place) }
+    };
+    let link = |(name, target): (&str, &str)| Part {
+        place: Path::new("/dev").join(name),
+        source: Source::Link(target.into()),
+    };
+    let links = [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")];
+    DEVICES.into_iter().map(device).chain(links.map(link)).collect()
 }
 
 /// What every sandbox has of the host, and what is worth knowing about it. `path` is the daemon's search path.
 pub(super) fn host_parts(path: &str) -> Result<(Vec<Part>, Vec<String>), Broken> {
-    let (mut parts, mut notes) = (Vec::new(), Vec::new());
+    let (mut parts, mut notes) = (device_parts(), Vec::new());
     let mut add = |place: PathBuf, source| parts.push(Part { place, source });
     for place in SHARED.iter().chain(&SHARED_ETC).map(PathBuf::from) {
         if let Ok(target) = std::fs::read_link(&place) {
@@ -182,16 +225,8 @@ pub(super) fn host_parts(path: &str) -> Result<(Vec<Part>, Vec<String>), Broken>
             add(place.clone(), Source::Tree(place));
         }
     }
-    for device in DEVICES {
-        let place = Path::new("/dev").join(device);
-        add(place.clone(), Source::Device(place));
-    }
-    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
-    {
-        add(Path::new("/dev").join(name), Source::Link(target.into()));
-    }
     // The clients of the broker are this very program under other names.
-    let clients = Path::new("/opt/tenantry/bin");
+    let clients = Path::new(CLIENT_DIRECTORY);
     // By its path, since the link of this process leads into the mount namespace that was just left.
     let program = std::fs::read_link("/proc/self/exe").and_then(std::fs::canonicalize);
     let program = program.stage("this program, under the path it was started by")?;
@@ -274,14 +309,19 @@ pub(super) fn find_program(name: &str, path: &str) -> Option<PathBuf> {
         })
 }
 
-/// Small files that are written anew in every template, with their content. `hosts` is what `/etc/hosts` says.
-pub(super) fn host_copies(hosts: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut copies: Vec<(PathBuf, Vec<u8>)> = COPIED_ETC
+/// Small files that are written anew in every template. `hosts` is what `/etc/hosts` says.
+pub(super) fn host_copies(hosts: &str) -> Vec<Copy> {
+    let copied = COPIED_ETC
         .iter()
         .map(PathBuf::from)
         .filter(|path| std::fs::metadata(path).is_ok_and(|found| found.len() <= COPY_BYTES_MAX))
-        .filter_map(|path| std::fs::read(&path).ok().map(|content| (path, content)))
-        .collect();
+        .filter_map(|place| std::fs::read(&place).ok().map(|content| (place, content)))
+        .map(|(place, content)| Copy { place, content, executable: false });
+    copied.chain(own_copies(hosts)).collect()
+}
+
+/// Those of them that do not come from the machine.
+pub(super) fn own_copies(hosts: &str) -> Vec<Copy> {
     let written = [
         (
             "/etc/passwd",
@@ -293,23 +333,25 @@ pub(super) fn host_copies(hosts: &str) -> Vec<(PathBuf, Vec<u8>)> {
         ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
         ("/etc/host.conf", "multi on\n"),
     ];
-    copies.extend(CLIENTS.map(|(name, content)| (Path::new("/opt/tenantry/lib").join(name), content.into())));
-    copies.extend(written.map(|(path, content)| (PathBuf::from(path), content.as_bytes().to_vec())));
-    copies
+    let clients = CLIENTS.map(|(name, content)| (Path::new("/opt/tenantry/lib").join(name), content));
+    let written = written.map(|(place, content)| (PathBuf::from(place), content));
+    let copy = |(place, content): (PathBuf, &str)| Copy { place, content: content.into(), executable: false };
+    clients.into_iter().chain(written).map(copy).collect()
 }
 
-/// Makes every place below `template` and puts the parts there.
-fn furnish(template: &Path, parts: Vec<(PathBuf, Held)>, copies: &[(PathBuf, Vec<u8>)]) -> io::Result<()> {
+/// Makes every place below `template`, a file system of its own, puts the parts there and closes it for writing.
+pub(super) fn furnish(template: &Path, parts: Vec<(PathBuf, Held)>, copies: &[Copy]) -> io::Result<()> {
     let inside = |place: &Path| template.join(place.strip_prefix("/").unwrap_or(place));
     for directory in
         ["/proc", "/dev/shm", "/repo", "/work", "/tmp", "/run/tenantry", "/etc", "/opt/tenantry/packages"]
     {
         std::fs::create_dir_all(inside(Path::new(directory)))?;
     }
-    for (place, content) in copies {
-        let place = inside(place);
+    for copy in copies {
+        let place = inside(&copy.place);
         make_parent(&place)?;
-        std::fs::write(place, content)?;
+        std::fs::write(&place, &copy.content)?;
+        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(copy.mode()))?;
     }
     for (place, held) in parts {
         let place = inside(&place);
@@ -327,7 +369,7 @@ fn furnish(template: &Path, parts: Vec<(PathBuf, Held)>, copies: &[(PathBuf, Vec
             }
         }
     }
-    Ok(())
+    sys::restrict_mount(CWD, template, READ_ONLY | libc::MOUNT_ATTR_NODEV, false)
 }
 
 fn make_parent(place: &Path) -> io::Result<()> {

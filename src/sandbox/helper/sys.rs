@@ -3,7 +3,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use rustix::path::Arg;
 use rustix::process::Pid;
@@ -212,4 +213,30 @@ pub(super) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
 pub(super) fn exit(code: i32) -> ! {
     // SAFETY: always sound; nothing of this process runs after it.
     unsafe { libc::_exit(code) }
+}
+
+/// The files that this process is made of beside its program: the loader and the libraries, as the loader found them.
+/// None for a program that was linked whole.
+pub(super) fn loaded_objects() -> Vec<PathBuf> {
+    unsafe extern "C" fn note(
+        object: *mut libc::dl_phdr_info,
+        _size: libc::size_t,
+        found: *mut libc::c_void,
+    ) -> libc::c_int {
+        // SAFETY: the loader gives an object that lives through the call, and `found` is the list below.
+        let (object, found) = unsafe { (&*object, &mut *found.cast::<Vec<PathBuf>>()) };
+        if !object.dlpi_name.is_null() {
+            // SAFETY: a name of the loader's is a text that ends in a zero byte.
+            let name = unsafe { std::ffi::CStr::from_ptr(object.dlpi_name) };
+            let path = PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes()));
+            if path.is_absolute() {
+                found.push(path);
+            }
+        }
+        0
+    }
+    let mut found: Vec<PathBuf> = Vec::new();
+    // SAFETY: `note` has the type that is asked for and `found` outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(note), (&raw mut found).cast()) };
+    found
 }

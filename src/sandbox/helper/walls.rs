@@ -14,11 +14,15 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recu
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::super::places::{Places, STEP_ID};
+use super::super::places::{INSTALLER, Places, STEP_ID};
 use super::super::wire::{Attempt, Manifest};
-use super::rootfs::{Broken, GIVEN, NEW, PACKAGES, SCRATCH, Stage, TEMPLATE};
+use super::rootfs::{
+    self, Broken, CLIENT_DIRECTORY, GIVEN, NEW, PACKAGES, RUNTIMES, SCRATCH, Stage, TEMPLATE,
+};
+use super::runtime::{self, Sources};
 use super::ways::{self, Ways};
 use super::{Host, bubblewrap, sys};
+use crate::domain::RuntimeDigest;
 
 /// Files of a new `/proc` that tell about the machine or were never meant for a step.
 pub(super) const MASKED: [&str; 9] =
@@ -83,6 +87,9 @@ pub(super) fn raise(
         become_user(owner, true).stage("user namespace")?;
     }
     rustix::process::umask(Mode::empty());
+    if let Some(runtime) = &manifest.runtime {
+        lay_runtime(host, runtime)?;
+    }
 
     let scratch =
         format!("mode=755,size={},nr_inodes={}", attempt.disk, u64::from(attempt.inodes) + OWN_INODES);
@@ -130,6 +137,22 @@ pub(super) fn raise(
     let output = open_output_directory(&places).stage("mount namespace")?;
     drop_rights(pair.map(|_| step)).stage("capabilities")?;
     close_walls(host, &places).map(|landlock| Raised { places, listener, ways, output, landlock })
+}
+
+/// Puts a root made of a runtime over the one that stands ready.
+fn lay_runtime(host: &Host, runtime: &RuntimeDigest) -> Result<(), Broken> {
+    const STAGE: &str = "runtime of the step";
+    let (tree, template) = (Path::new(RUNTIMES).join(runtime.directory()), Path::new(TEMPLATE));
+    let inside = |place: &str| template.join(place.trim_start_matches('/'));
+    let (program, installer) = (inside(CLIENT_DIRECTORY).join("tenantry"), inside(INSTALLER));
+    let installer = installer.exists().then_some(installer.as_path());
+    let sources = Sources { program: &program, installer, machine: template };
+    let parts = runtime::parts(&tree, &host.kit, &sources).stage(STAGE)?;
+    let mut copies = rootfs::own_copies(ways::HOSTS);
+    copies.extend(runtime::copies(&host.kit, installer.is_some()));
+    mount_tmpfs(NEW, "mode=755,size=4m").stage(STAGE)?;
+    rootfs::furnish(Path::new(NEW), rootfs::hold(parts)?, &copies).stage(STAGE)?;
+    mount_proc().stage("proc of its own")
 }
 
 /// Finishes the walls of the tier `bubblewrap`, which `bwrap` has raised around this process with what the step is

@@ -12,6 +12,8 @@ use tenantry::sandbox::{
 };
 use tokio::io::AsyncReadExt;
 
+use super::runtimes::Shelf;
+
 /// What a script did.
 #[derive(Debug)]
 pub struct Seen {
@@ -36,6 +38,7 @@ pub fn settings(tier: Tier) -> Settings {
         limits: LimitsPolicy::BestEffort,
         unsandboxed: ["acme", "globex"].map(|tenant| tenant.parse().unwrap()).into(),
         packages: None,
+        runtimes: None,
     }
 }
 
@@ -44,6 +47,7 @@ pub fn spec(script: &str) -> StepSpec {
         name: "attempt".to_owned(),
         tenant: "acme".parse().unwrap(),
         program: Program::Inline { interpreter: vec!["sh".to_owned()], text: script.to_owned() },
+        runtime: None,
         packages: None,
         args: Vec::new(),
         environment: BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]),
@@ -121,6 +125,8 @@ pub struct Outside {
     sandbox: LocalExecutor,
     bubblewrap: LocalExecutor,
     none: LocalExecutor,
+    /// A root file system with busybox and Python; none where busybox is missing.
+    shelf: Option<Shelf>,
     directory: tempfile::TempDir,
     port: u16,
     abstract_name: String,
@@ -138,6 +144,7 @@ pub fn outside() -> &'static Outside {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let directory = tempfile::Builder::new().prefix("outside").tempdir_in("/var/tmp").unwrap();
         std::fs::write(directory.path().join("file"), "REACHED\n").unwrap();
+        let shelf = Shelf::new(true);
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let number = port.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -155,18 +162,23 @@ pub fn outside() -> &'static Outside {
         }
         // Lives as long as this test process, and takes the directory away after it.
         let sleeper = std::process::Command::new("sh")
-            .args(["-c", "read line; rm -rf \"$0\""])
+            .args(["-c", "read line; rm -rf \"$@\"", "sh"])
             .arg(directory.path())
+            .args(shelf.iter().map(|shelf| shelf.directory.path()))
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         // A descriptor that a careless daemon might hand on: it is not closed on exec.
         let leaked = rustix::fs::open(directory.path().join("file"), rustix::fs::OFlags::RDONLY, 0.into());
         std::mem::forget(leaked);
+        let open = async |tier| {
+            let settings = shelf.as_ref().map_or_else(|| settings(tier), |shelf| shelf.settings(tier));
+            LocalExecutor::open(settings).await.unwrap()
+        };
         let (sandbox, bubblewrap, none) = runtime.block_on(async {
             (open(Tier::Sandbox).await, open(Tier::Bubblewrap).await, open(Tier::UnsafeNone).await)
         });
-        Outside { runtime, sandbox, bubblewrap, none, directory, port: number, abstract_name, sleeper }
+        Outside { runtime, sandbox, bubblewrap, none, shelf, directory, port: number, abstract_name, sleeper }
     })
 }
 
@@ -175,8 +187,9 @@ impl Outside {
     pub fn directory(&self) -> &std::path::Path {
         self.directory.path()
     }
-    /// Runs a script that prints `REACHED` where it got what it wanted; `None` where the tier is not to be had.
-    pub fn attack(&self, tier: Tier, interpreter: &str, script: &str) -> Option<Seen> {
+    /// Runs a script that prints `REACHED` where it got what it wanted; `None` where the tier, or with `in_runtime` a root
+    /// file system of its own, is not to be had.
+    pub fn attack(&self, tier: Tier, in_runtime: bool, interpreter: &str, script: &str) -> Option<Seen> {
         let executor = match tier {
             Tier::Sandbox => &self.sandbox,
             Tier::Bubblewrap => &self.bubblewrap,
@@ -194,6 +207,9 @@ impl Outside {
         let mut attempt = small(spec(&script));
         if let Program::Inline { interpreter: reader, .. } = &mut attempt.program {
             *reader = vec![interpreter.to_owned()];
+        }
+        if in_runtime {
+            attempt.runtime = Some(self.shelf.as_ref()?.digest.clone());
         }
         Some(self.runtime.block_on(run(executor, attempt)))
     }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use tenantry::domain::Mode;
 use tenantry::sandbox::{
     Egress, EgressLimits, Executor as _, LocalExecutor, Outward, Preparation, Program, Reach, SandboxError,
-    StepSpec,
+    Settings, StepSpec,
 };
 
 use super::egress::{PUBLIC, World};
 use super::harness::{Seen, block_on, can_sandbox, file, run, settings, spec, tier_of_this_run};
+use super::runtimes::Shelf;
 
 /// Makes wheels and the pages of an index, as an index of its own would serve them.
 pub const MAKE: &str = r#"
@@ -120,6 +121,7 @@ impl Bench {
     fn preparation(&self, tenant: &str, lock: &str) -> Preparation {
         Preparation {
             tenant: tenant.parse().unwrap(),
+            runtime: None,
             script: file("scripts/x.py", Mode::Executable, SCRIPT),
             lock: file("scripts/x.py.lock", Mode::File, lock),
             indexes: vec!["http://index.example".to_owned()],
@@ -129,9 +131,12 @@ impl Bench {
 }
 
 async fn executor(packages: &Path, world: &Arc<World>) -> LocalExecutor {
+    executor_with(settings(tier_of_this_run()), packages, world).await
+}
+
+async fn executor_with(settings: Settings, packages: &Path, world: &Arc<World>) -> LocalExecutor {
     let outward: Arc<dyn Outward> = Arc::<World>::clone(world);
-    let settings =
-        tenantry::sandbox::Settings { packages: Some(packages.to_owned()), ..settings(tier_of_this_run()) };
+    let settings = Settings { packages: Some(packages.to_owned()), ..settings };
     let executor = LocalExecutor::open(settings).await.unwrap();
     executor.with_egress(Egress::over(outward, Vec::new(), EgressLimits::default()))
 }
@@ -141,6 +146,7 @@ async fn play(executor: &LocalExecutor, preparation: Preparation) -> Result<Seen
     let packages = executor.prepare(preparation.clone()).await?;
     let step = StepSpec {
         tenant: preparation.tenant,
+        runtime: preparation.runtime,
         program: Program::File("scripts/x.py".to_owned()),
         packages: Some(packages),
         args: vec!["one".to_owned()],
@@ -179,6 +185,39 @@ fn a_script_gets_the_packages_of_its_lock_once_and_runs_offline() {
         play(&executor, bench.preparation("globex", &bench.lock())).await.unwrap();
         assert!(world.went().len() > fetched);
         assert_eq!(std::fs::read_dir(&shelf).unwrap().count(), 2);
+    });
+}
+
+/// The interpreter that packages are prepared with is the one that runs them: the runtime's.
+#[test]
+fn a_script_in_a_runtime_gets_packages_for_its_python() {
+    let (Some(bench), Some(shelf)) = (Bench::new(), Shelf::new(true)) else { return };
+    block_on(async {
+        let world = bench.world();
+        let kept = bench.path("shelf");
+        let executor = executor_with(shelf.settings(tier_of_this_run()), &kept, &world).await;
+        if !can_sandbox(&executor) {
+            return;
+        }
+        let mut preparation = bench.preparation("acme", &bench.lock());
+        preparation.runtime = Some(shelf.digest.clone());
+        let seen = play(&executor, preparation.clone()).await.unwrap();
+        assert_eq!(seen.stdout, "hello from a wheel ['one'] /opt/tenantry/packages\n", "{seen:?}");
+        let fetched = world.went().len();
+        play(&executor, preparation.clone()).await.unwrap();
+        assert_eq!(world.went().len(), fetched, "the second time nothing is fetched");
+        play(&executor, bench.preparation("acme", &bench.lock())).await.unwrap();
+        assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 2, "the machine's Python has its own");
+        // A runtime without Python has none to prepare for.
+        let bare = Shelf::new(false).unwrap();
+        std::fs::rename(
+            bare.directory.path().join(bare.digest.directory()),
+            shelf.directory.path().join(bare.digest.directory()),
+        )
+        .unwrap();
+        preparation.runtime = Some(bare.digest);
+        let why = play(&executor, preparation).await.unwrap_err().to_string();
+        assert!(why.contains("`python3` and `sh` in the runtime"), "{why}");
     });
 }
 
