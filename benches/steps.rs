@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 use tenantry::client::{Client, Question};
 use tenantry::domain::{ExitKind, Tier};
 use tenantry::sandbox::{
-    Executor, Limits, LimitsPolicy, LocalExecutor, Program, Settings, Started, StepSpec,
+    Executor, Limits, LimitsPolicy, LocalExecutor, Program, RuntimeSource, Settings, Started, StepSpec,
+    add_runtime,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::runtime::Runtime;
@@ -55,6 +56,9 @@ fn main() {
     }
     if want("bubblewrap") {
         runtime.block_on(alone_in_bubblewrap());
+    }
+    if want("runtime") {
+        runtime.block_on(alone_in_a_runtime(home.path()));
     }
     if want("large") {
         runtime.block_on(alone(true));
@@ -106,8 +110,12 @@ fn spec(turn: usize) -> StepSpec {
 
 /// Starts, reads both streams to their end, waits for the last process: what a worker does with a step.
 async fn one(executor: &LocalExecutor, turn: usize) -> Duration {
+    play(executor, spec(turn)).await
+}
+
+async fn play(executor: &LocalExecutor, spec: StepSpec) -> Duration {
     let start = Instant::now();
-    let Started { mut step, mut stdout, mut stderr, broker, .. } = executor.start(spec(turn)).await.unwrap();
+    let Started { mut step, mut stdout, mut stderr, broker, .. } = executor.start(spec).await.unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (ended, ..) = tokio::join!(step.wait(), stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
     drop(broker);
@@ -139,14 +147,52 @@ async fn alone_in_bubblewrap() {
     );
 }
 
+/// A root file system by digest against the machine's own, turn by turn: as many entries at its top and in its `/etc` as
+/// the image of a distribution has, and the machine's busybox.
+async fn alone_in_a_runtime(home: &Path) {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|path| path.join("busybox")).find(|path| path.exists());
+    let Some(busybox) = found else {
+        eprintln!("`busybox` is not here: install the package busybox-static");
+        return;
+    };
+    let (tree, shelf) = (home.join("tree"), home.join("shelf"));
+    let directories = "boot home lib lib64 media mnt opt root sbin srv usr var etc/apt etc/cron.d etc/default etc/init.d \
+                       etc/ld.so.conf.d etc/opt etc/pam.d etc/profile.d etc/rc.d etc/security etc/selinux etc/skel etc/ssl \
+                       etc/systemd etc/terminfo etc/update-motd.d bin";
+    for directory in directories.split_whitespace() {
+        std::fs::create_dir_all(tree.join(directory)).unwrap();
+    }
+    for number in 0..45 {
+        std::fs::write(tree.join(format!("etc/file-{number}.conf")), "x").unwrap();
+    }
+    for name in ["passwd", "group", "hosts"] {
+        std::fs::write(tree.join("etc").join(name), "x").unwrap();
+    }
+    std::fs::copy(busybox, tree.join("bin/busybox")).unwrap();
+    std::os::unix::fs::symlink("busybox", tree.join("bin/true")).unwrap();
+    let digest = add_runtime(RuntimeSource::Directory(&tree), &shelf).unwrap();
+    let executor = open(Tier::Sandbox, Some(shelf)).await;
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for turn in 0..200 {
+        with.push(play(&executor, StepSpec { runtime: Some(digest.clone()), ..spec(turn) }).await);
+        without.push(one(&executor, turn).await);
+    }
+    row("in a runtime, `/bin/true`", median(with), "without one", median(without));
+}
+
 async fn executor(tier: Tier) -> Arc<LocalExecutor> {
+    open(tier, None).await
+}
+
+async fn open(tier: Tier, runtimes: Option<PathBuf>) -> Arc<LocalExecutor> {
     let settings = Settings {
         program: env!("CARGO_BIN_EXE_tenantry").into(),
         instance: format!("bench-{}", std::process::id()),
         tier,
         limits: LimitsPolicy::BestEffort,
         unsandboxed: std::collections::BTreeSet::new(),
-        runtimes: None,
+        runtimes,
         packages: None,
     };
     let executor = Arc::new(LocalExecutor::open(settings).await.unwrap());

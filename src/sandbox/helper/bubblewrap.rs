@@ -190,7 +190,8 @@ impl Bubblewrap {
         let missing = || io::Error::new(io::ErrorKind::NotFound, "it was not looked for");
         let tree = self.runtimes.as_deref().ok_or_else(missing)?.join(digest.directory());
         let program = self.source_of(&format!("{CLIENT_DIRECTORY}/tenantry")).ok_or_else(missing)?;
-        let sources = Sources { program, installer: self.source_of(INSTALLER), machine: Path::new("/") };
+        let sources =
+            Sources { program, installer: self.source_of(INSTALLER), machine: Path::new("/"), etc: None };
         runtime::parts(&tree, &host.kit, &sources).map(Some)
     }
 

@@ -362,7 +362,7 @@ pub(super) fn furnish(template: &Path, parts: Vec<(PathBuf, Held)>, copies: &[Co
                 let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode);
                 if kind == rustix::fs::FileType::Directory {
                     std::fs::create_dir_all(&place)?;
-                } else {
+                } else if !place.exists() {
                     std::fs::write(&place, "")?;
                 }
                 put(&tree, &place)?;

@@ -16,7 +16,9 @@ use super::sys;
 /// Where our programs and what they need lie in a sandbox with a runtime.
 const KIT: &str = "/opt/tenantry/host";
 /// Files below `/etc` that the sandbox writes itself.
-const WRITTEN_ETC: [&str; 6] = ["passwd", "group", "hosts", "nsswitch.conf", "host.conf", "resolv.conf"];
+const WRITTEN_ETC: [&str; 5] = ["passwd", "group", "hosts", "nsswitch.conf", "host.conf"];
+/// Those of them that every step needs.
+const NEEDED_ETC: [&str; 3] = ["passwd", "group", "hosts"];
 /// Libraries that the installer needs beside those of this program, where the machine's C library has them apart.
 const BESIDE: [&str; 5] = ["libgcc_s.so.1", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"];
 
@@ -84,6 +86,9 @@ pub(super) struct Sources<'a> {
     pub(super) installer: Option<&'a Path>,
     /// Before every path of the kit's files and of the devices.
     pub(super) machine: &'a Path,
+    /// A directory with the files below `/etc` that the sandbox writes itself, to be shown over those of the runtime;
+    /// `None` where they are written beside.
+    pub(super) etc: Option<&'a Path>,
 }
 
 /// Everything that the root of a sandbox is made of: what it shows of the runtime below `tree`, the devices, and the kit.
@@ -99,6 +104,16 @@ pub(super) fn parts(tree: &Path, kit: &Kit, sources: &Sources<'_>) -> io::Result
         }
         if !opened {
             show(tree, Path::new(&name), &mut parts)?;
+            continue;
+        }
+        // One mount in place of one for each of its entries, which are many.
+        if let Some(etc) = sources.etc.filter(|_| name == "etc" && has_all(tree)) {
+            show(tree, Path::new(&name), &mut parts)?;
+            let both = WRITTEN_ETC.iter().filter(|name| is_file(&tree.join("etc").join(name)));
+            parts.extend(both.map(|name| Part {
+                place: Path::new("/etc").join(name),
+                source: Source::Tree(etc.join(name)),
+            }));
             continue;
         }
         for inner in names(&tree.join(&name))? {
@@ -153,6 +168,15 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Whether a runtime's `/etc` has a file in every place where a step needs the sandbox's own.
+fn has_all(tree: &Path) -> bool {
+    NEEDED_ETC.iter().all(|name| is_file(&tree.join("etc").join(name)))
+}
+
+fn is_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
 }
 
 fn is_directory(path: &Path) -> bool {

@@ -146,7 +146,8 @@ fn lay_runtime(host: &Host, runtime: &RuntimeDigest) -> Result<(), Broken> {
     let inside = |place: &str| template.join(place.trim_start_matches('/'));
     let (program, installer) = (inside(CLIENT_DIRECTORY).join("tenantry"), inside(INSTALLER));
     let installer = installer.exists().then_some(installer.as_path());
-    let sources = Sources { program: &program, installer, machine: template };
+    let etc = inside("/etc");
+    let sources = Sources { program: &program, installer, machine: template, etc: Some(&etc) };
     let parts = runtime::parts(&tree, &host.kit, &sources).stage(STAGE)?;
     let mut copies = rootfs::own_copies(ways::HOSTS);
     copies.extend(runtime::copies(&host.kit, installer.is_some()));

@@ -37,6 +37,7 @@ echo old > tmp/old/file
 ln -s ../../opt/tool usr/lib/link
 [ -z "$3" ] && exit 0
 mkdir -p usr/bin usr/lib
+echo 'old:x:7:' > etc/group
 program=$(readlink -f "$3")
 cp "$program" usr/bin/python3
 version=${program##*python}
@@ -194,15 +195,18 @@ fn the_machines_python_runs_in_a_runtime_with_its_libraries_alone() {
             if !can_sandbox(&executor) {
                 continue;
             }
-            let text = "#!/usr/bin/env python3\nimport os, ssl, sys\nsys.path.insert(0, '/opt/tenantry/lib')\nimport tenantry\n\
-                        print(sys.executable, os.path.exists('/usr/share'), sorted(os.listdir('/opt/tenantry/lib')))\n";
+            let text = "#!/usr/bin/env python3\nimport os, pwd, ssl, sys\nsys.path.insert(0, '/opt/tenantry/lib')\nimport tenantry\n\
+                        print(sys.executable, pwd.getpwuid(os.getuid()).pw_name, open('/etc/hosts').read().count('planted'), os.path.exists('/usr/share'), sorted(os.listdir('/opt/tenantry/lib')))\n";
             let mut step = shelf.spec("");
             step.program = Program::File("a.py".to_owned());
             step.files = vec![file("a.py", Mode::Executable, text)];
             // busybox has `env` in `/bin` only, as the first line of a script that was written for this runtime would say.
             step.files[0].content = text.replace("/usr/bin/env", "/bin/env").as_bytes().into();
             let seen = run(&executor, step).await;
-            assert!(seen.stdout.starts_with("/usr/bin/python3 False ['tenantry.js', "), "{tier}: {seen:?}");
+            assert!(
+                seen.stdout.starts_with("/usr/bin/python3 step 0 False ['tenantry.js', "),
+                "{tier}: {seen:?}"
+            );
         }
     });
 }
