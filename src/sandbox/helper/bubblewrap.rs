@@ -24,7 +24,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 use super::super::HELPER_ARGUMENT;
 use super::super::places::{INSTALLER, Places, STEP_ID};
 use super::super::wire::{self, Attempt, Manifest};
-use super::filter::Filters;
+use super::filter::Filter;
 use super::groups::Groups;
 use super::ids::Ids;
 use super::rootfs::{self, Broken, CLIENT_DIRECTORY, Copy, Part, Source, Stage, find_program};
@@ -388,7 +388,7 @@ pub(super) fn live_inside(mut arguments: impl Iterator<Item = OsString>) -> io::
         path: String::new(),
         groups: Groups::default(),
         ids: Ids::Own { user, group: user },
-        filters: Filters::compile().map_err(io::Error::other)?,
+        filter: Filter::compile().map_err(io::Error::other)?,
         namespaces: 0,
         user_namespace: true,
         cgroup_namespace: true,

@@ -34,7 +34,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
 use self::bubblewrap::Bubblewrap;
-use self::filter::Filters;
+use self::filter::Filter;
 use self::groups::{Group, Groups};
 use self::ids::Ids;
 use self::runtime::Kit;
@@ -54,7 +54,7 @@ struct Host {
     path: String,
     groups: Groups,
     ids: Ids,
-    filters: Filters,
+    filter: Filter,
     /// The namespaces that a first process is born into (`CLONE_NEW…`).
     namespaces: u64,
     user_namespace: bool,

@@ -13,7 +13,7 @@ use rustix::thread::CapabilitySet;
 use super::super::wire::{self, Attempt, Configure, News};
 use super::super::{Capabilities, Feature, FeatureState, LimitsPolicy, Need, Program, Reach, StepSpec};
 use super::bubblewrap::{self, Bubblewrap};
-use super::filter::Filters;
+use super::filter::Filter;
 use super::groups::{Controller, Groups};
 use super::ids::Ids;
 use super::runtime::Kit;
@@ -70,9 +70,9 @@ pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
     let root = rustix::process::geteuid().is_root();
     let uid_map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let filters = Filters::compile().unwrap_or_else(|error| {
+    let filter = Filter::compile().unwrap_or_else(|error| {
         gaps.push(("seccomp".to_owned(), error.to_string()));
-        Filters::none()
+        Filter::none()
     });
     let mut host = Host {
         tier,
@@ -81,7 +81,7 @@ pub(super) fn find_out(configure: Configure) -> (Host, Capabilities) {
         path: path.clone(),
         groups,
         ids: Ids::choose(root, &uid_map, user, group),
-        filters,
+        filter,
         namespaces: 0,
         user_namespace: false,
         cgroup_namespace: false,

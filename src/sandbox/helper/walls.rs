@@ -179,7 +179,7 @@ pub(super) fn settle(host: &Host, manifest: &Manifest) -> Result<Raised, Broken>
 fn close_walls(host: &Host, places: &Places) -> Result<bool, Broken> {
     let landlock = restrict_files(places).unwrap_or(false);
     rustix::thread::set_no_new_privs(true).stage("no-new-privileges")?;
-    host.filters.apply().map_err(io::Error::other).stage("seccomp")?;
+    host.filter.apply().map_err(io::Error::other).stage("seccomp")?;
     Ok(landlock)
 }
 
