@@ -108,15 +108,13 @@ fn run(
         [raised.listener.as_fd()].into_iter().chain(raised.ways.listeners.iter().map(AsFd::as_fd)).collect();
     wire::send(control, &News::Up { host_uid }, &listeners).stage("the daemon")?;
     let started = Instant::now();
-    let main = match sys::fork(0, None).stage("starting the script")? {
-        sys::Side::Child => {
-            let refused = become_script(host, &given, &raised.places, manifest);
-            let text = format!("tenantry: {}\n", refused.text);
-            rustix::io::write(rustix::stdio::stderr(), text.as_bytes()).ok();
-            sys::exit(refused.code)
-        }
-        sys::Side::Parent(pid, _) => pid,
-    };
+    let main = sys::spawn(&mut || {
+        let refused = become_script(host, &given, &raised.places, manifest);
+        let text = format!("tenantry: {}\n", refused.text);
+        rustix::io::write(rustix::stdio::stderr(), text.as_bytes()).ok();
+        refused.code
+    });
+    let main = main.stage("starting the script")?;
     // The daemon's readers must see an end when the last writer is gone, and that is never this process.
     drop(given);
     let mut end = wait_for(host.tier, main, &signals, control);
