@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use super::egress::{self, Doors, Egress, Proxy};
 use super::packages::{Packages, Preparation, Shelf};
 use super::runtimes::Runtimes;
-use super::wire::{self, Attempt, Configure, Down, MainEnd, News, Order, Report, Signal};
+use super::wire::{self, Attempt, Configure, Down, MainEnd, News, Order, Report, Signal, Used};
 use super::{
     Capabilities, Ended, Executor, LimitsPolicy, Peers, Program, RunningStep, SandboxError, Started,
     StepOutput, StepSpec, Stop,
@@ -212,7 +212,7 @@ impl Executor for LocalExecutor {
                 return Err(SandboxError::Helper(format!("{stage}: {why}")));
             }
             // The first process can be killed for memory while it writes the step's files.
-            Ok(Some((News::Down(down), _))) if down.memory_kills > 0 => {
+            Ok(Some((News::Down(down), _))) if down.used.memory_kills > 0 => {
                 let text = "its files and input do not fit into its memory limit".to_owned();
                 return Err(SandboxError::Spec(text));
             }
@@ -478,17 +478,21 @@ impl RunningStep for LocalStep {
 impl LocalStep {
     fn hear(&mut self, news: io::Result<Option<(News, Vec<OwnedFd>)>>) {
         match news {
-            Ok(Some((News::Main(end), beside))) => {
+            Ok(Some((News::Main(mut end), beside))) => {
+                let used = end.used.take();
                 self.main = Some(end);
                 self.output = beside.into_iter().next();
+                if let Some(used) = used {
+                    self.end(&used, None);
+                }
             }
-            Ok(Some((News::Down(down), _))) => self.end(&down, None),
+            Ok(Some((News::Down(Down { used, problem }), _))) => self.end(&used, problem),
             Ok(Some((News::Broken { stage, why }, _))) => {
-                self.end(&Down::default(), Some(format!("{stage}: {why}")));
+                self.end(&Used::default(), Some(format!("{stage}: {why}")));
             }
             Ok(Some((News::Up { .. } | News::Trial { .. }, _))) => {}
-            Ok(None) => self.end(&Down::default(), Some("the sandbox helper died".to_owned())),
-            Err(error) => self.end(&Down::default(), Some(error.to_string())),
+            Ok(None) => self.end(&Used::default(), Some("the sandbox helper died".to_owned())),
+            Err(error) => self.end(&Used::default(), Some(error.to_string())),
         }
     }
 
@@ -507,15 +511,14 @@ impl LocalStep {
                 }
                 Kills::Ordered => {
                     let text = "it was killed, and its death was not seen".to_owned();
-                    self.end(&Down::default(), Some(text));
+                    self.end(&Used::default(), Some(text));
                 }
             },
         }
     }
 
-    fn end(&mut self, down: &Down, problem: Option<String>) {
-        let problem = problem.or_else(|| down.problem.clone());
-        let exit = classify(self.stopping.map(|(why, _)| why), self.main.as_ref(), down, problem.is_some());
+    fn end(&mut self, used: &Used, problem: Option<String>) {
+        let exit = classify(self.stopping.map(|(why, _)| why), self.main.as_ref(), used, problem.is_some());
         let output = match &self.main {
             Some(MainEnd { output_refused: Some(refused), .. }) => StepOutput::Refused(refused.clone()),
             Some(_) => self
@@ -525,8 +528,8 @@ impl LocalStep {
             None => StepOutput::Nothing,
         };
         self.usage.wall_ms = self.main.as_ref().map_or(0, |main| main.wall_ms);
-        self.usage.cpu_ms = down.cpu_ms;
-        self.usage.memory_bytes_max = down.memory_bytes_max;
+        self.usage.cpu_ms = used.cpu_ms;
+        self.usage.memory_bytes_max = used.memory_bytes_max;
         let contacts = self.proxy.take().map(|proxy| proxy.contacts()).unwrap_or_default();
         self.ended = Some(Ended { exit, usage: self.usage.clone(), output, contacts, problem });
     }
@@ -542,7 +545,7 @@ impl Drop for LocalStep {
 }
 
 /// Says how an attempt ended, from what was asked of it and what was seen.
-fn classify(stopping: Option<Stop>, main: Option<&MainEnd>, down: &Down, broken: bool) -> Exit {
+fn classify(stopping: Option<Stop>, main: Option<&MainEnd>, used: &Used, broken: bool) -> Exit {
     let (code, signal) = main.map_or((None, None), |main| (main.code, main.signal));
     let exit = |kind| Exit { kind, code, signal };
     match stopping {
@@ -553,15 +556,15 @@ fn classify(stopping: Option<Stop>, main: Option<&MainEnd>, down: &Down, broken:
         None => {}
     }
     let Some(main) = main else {
-        let for_memory = down.memory_kills > 0 && !broken;
+        let for_memory = used.memory_kills > 0 && !broken;
         return Exit::of(if for_memory { ExitKind::OutOfMemory } else { ExitKind::SandboxError });
     };
     if main.code == Some(0) {
         return exit(ExitKind::Exited);
     }
-    if down.memory_kills > 0 {
+    if used.memory_kills > 0 {
         exit(ExitKind::OutOfMemory)
-    } else if down.pid_refusals > 0 {
+    } else if used.pid_refusals > 0 {
         exit(ExitKind::PidLimit)
     } else if main.disk_full || main.signal == Some(libc::SIGXFSZ) {
         exit(ExitKind::DiskLimit)
@@ -692,8 +695,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check_exit(stopping: Option<Stop>, main: Option<MainEnd>, down: Down, want: ExitKind) {
-        assert_eq!(classify(stopping, main.as_ref(), &down, false).kind, want);
+    fn check_exit(stopping: Option<Stop>, main: Option<MainEnd>, used: Used, want: ExitKind) {
+        assert_eq!(classify(stopping, main.as_ref(), &used, false).kind, want);
     }
 
     fn exited(code: i32) -> Option<MainEnd> {
@@ -706,9 +709,9 @@ mod tests {
 
     #[test]
     fn exits_are_told_apart() {
-        let calm = Down::default();
-        let memory = Down { memory_kills: 1, ..Down::default() };
-        let pids = Down { pid_refusals: 3, ..Down::default() };
+        let calm = Used::default();
+        let memory = Used { memory_kills: 1, ..Used::default() };
+        let pids = Used { pid_refusals: 3, ..Used::default() };
         check_exit(None, exited(0), calm.clone(), ExitKind::Exited);
         check_exit(None, exited(3), calm.clone(), ExitKind::Exited);
         check_exit(None, killed(11), calm.clone(), ExitKind::Signalled);

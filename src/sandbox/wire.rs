@@ -118,7 +118,8 @@ pub(super) enum News {
         /// Feature and what was seen; empty when everything holds.
         gaps: Vec<(String, String)>,
     },
-    /// From the helper, the last message: the first process is dead too.
+    /// From the helper, the last message: the first process is dead too. Nobody waits for it who knows already how the
+    /// script ended and what it used.
     Down(Down),
 }
 
@@ -135,11 +136,22 @@ pub(super) struct MainEnd {
     pub wall_ms: u64,
     /// Why the output beside is not to be read.
     pub output_refused: Option<String>,
+    /// What the attempt used, where its first process can tell; the helper tells it otherwise.
+    pub used: Option<Used>,
 }
 
 /// What the helper saw when an attempt was over.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Down {
+    /// What it used.
+    pub used: Used,
+    /// What went wrong on our side.
+    pub problem: Option<String>,
+}
+
+/// What an attempt used and what it was refused.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Used {
     /// Processor time.
     pub cpu_ms: u64,
     /// The most memory at one time.
@@ -148,8 +160,6 @@ pub(super) struct Down {
     pub memory_kills: u64,
     /// How often the kernel refused a process.
     pub pid_refusals: u64,
-    /// What went wrong on our side.
-    pub problem: Option<String>,
 }
 
 /// To the first process of an attempt.

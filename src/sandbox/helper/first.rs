@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal as Kill};
 use super::super::Program;
 use super::super::places::{OUTPUT_NAME, Places, SEARCH_PATH};
 use super::super::wire::{self, MainEnd, Manifest, News, Signal};
+use super::groups::Meter;
 use super::rootfs::{Broken, Stage, find_program};
 use super::spare::{self, Given};
 use super::walls::{self, Raised};
@@ -26,16 +27,17 @@ use crate::domain::Tier;
 /// How a process of ours ends when it could not do its work.
 pub(super) const FAILED: i32 = 125;
 
-/// Lives the life of the first process: raises what it can, waits for its attempt at `ear`, runs it.
-pub(super) fn live(host: &Host, ear: OwnedFd, doors: &[OwnedFd]) -> ! {
-    let stands = stand(host, &ear, doors);
+/// Lives the life of the first process: raises what it can, waits for its attempt at `ear`, runs it. `meter` tells what its
+/// control group used.
+pub(super) fn live(host: &Host, ear: OwnedFd, doors: &[OwnedFd], meter: Option<&Meter>) -> ! {
+    let stands = stand(host, &ear, doors, meter);
     let Ok(Some((given, control))) = spare::wait(&ear) else { sys::exit(FAILED) };
     let control = control.as_fd();
     let broken =
         |broken: Broken| News::Broken { stage: broken.stage.to_owned(), why: broken.error.to_string() };
     let news = match stands.and_then(|()| prepare(host, &given, ear)) {
         Ok((raised, _)) if given.attempt.trial => News::Trial { gaps: probe::inspect(&raised) },
-        Ok((raised, manifest)) => match run(host, given, control, &raised, &manifest) {
+        Ok((raised, manifest)) => match run(host, given, control, &raised, &manifest, meter) {
             Ok((end, output)) => {
                 let beside: Vec<BorrowedFd<'_>> = output.iter().map(AsFd::as_fd).collect();
                 leave(wire::send(control, &News::Main(end), &beside));
@@ -53,8 +55,10 @@ fn leave(sent: io::Result<()>) -> ! {
 }
 
 /// Does what is the same for every attempt, before there is one.
-fn stand(host: &Host, ear: &OwnedFd, doors: &[OwnedFd]) -> Result<(), Broken> {
-    enter_groups(doors, &[ear.as_fd()])?;
+fn stand(host: &Host, ear: &OwnedFd, doors: &[OwnedFd], meter: Option<&Meter>) -> Result<(), Broken> {
+    let kept: Vec<BorrowedFd<'_>> =
+        [ear.as_fd()].into_iter().chain(meter.into_iter().flat_map(Meter::files)).collect();
+    enter_groups(doors, &kept)?;
     match host.tier {
         Tier::Sandbox => walls::stand(host),
         // What stands around this process was raised before it became this program.
@@ -101,6 +105,7 @@ fn run(
     control: BorrowedFd<'_>,
     raised: &Raised,
     manifest: &Manifest,
+    meter: Option<&Meter>,
 ) -> Result<(MainEnd, Option<OwnedFd>), Broken> {
     let signals = signal_file(host.tier).stage("signals")?;
     let host_uid = host.ids.uid_of(&given.attempt.tenant, host.tier);
@@ -121,6 +126,12 @@ fn run(
     end.disk_full = host.tier.has_walls() && is_full(&raised.places);
     kill_all(host.tier);
     end.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    // Everything is dead and counted. The end of this process, which takes the kernel some time, is nothing to wait for.
+    end.used = (host.tier == Tier::Sandbox).then(|| {
+        let mut used = sys::used_by_children();
+        meter.into_iter().for_each(|meter| meter.read(&mut used));
+        used
+    });
     let output = match open_output(&raised.output) {
         Ok(output) => output,
         Err(refused) => {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::process::{Pid, Signal};
 
-use super::super::wire::{Attempt, Down};
+use super::super::wire::{Attempt, Used};
 
 /// A controller that limits or counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +66,21 @@ pub(super) struct Groups {
 pub(super) struct Group {
     name: String,
     members: Vec<OwnedFd>,
+    meter: Meter,
+}
+
+/// The files that say what a group used, held open: whoever holds them need not see the group.
+#[derive(Debug, Default)]
+pub(super) struct Meter(Vec<(Count, OwnedFd)>);
+
+/// One number of a group, by how it is written.
+#[derive(Clone, Copy, Debug)]
+enum Count {
+    MemoryBytesMax,
+    MemoryKills,
+    PidRefusals,
+    CpuMicroseconds,
+    CpuNanoseconds,
 }
 
 impl Groups {
@@ -128,13 +143,16 @@ impl Groups {
     /// # Errors
     /// Whatever the system says; then nothing is left.
     pub(super) fn create(&self, name: String) -> io::Result<Group> {
-        let mut group = Group { name, members: Vec::new() };
+        let mut group = Group { name, members: Vec::new(), meter: Meter::default() };
         for hierarchy in &self.hierarchies {
             let made = rustix::fs::mkdirat(&hierarchy.instance, &group.name, Mode::from_raw_mode(0o755))
                 .map_err(io::Error::from)
                 .and_then(|()| open_directory_at(&hierarchy.instance, &group.name));
             match made {
-                Ok(member) => group.members.push(member),
+                Ok(member) => {
+                    group.meter.add(hierarchy, &member);
+                    group.members.push(member);
+                }
                 Err(error) => {
                     self.remove(&group);
                     return Err(error);
@@ -175,30 +193,6 @@ impl Groups {
         .collect()
     }
 
-    /// Reads what the group used and what it was refused.
-    pub(super) fn read(&self, group: &Group, down: &mut Down) {
-        for (hierarchy, member) in self.hierarchies.iter().zip(&group.members) {
-            let file = |name: &str| read_at(member, name).unwrap_or_default();
-            let two = hierarchy.version == Version::Two;
-            for controller in &hierarchy.controllers {
-                match controller {
-                    Controller::Memory if two => {
-                        down.memory_bytes_max = number(&file("memory.peak"));
-                        down.memory_kills = field(&file("memory.events"), "oom_kill");
-                    }
-                    Controller::Memory => {
-                        down.memory_bytes_max = number(&file("memory.max_usage_in_bytes"));
-                        down.memory_kills = field(&file("memory.oom_control"), "oom_kill");
-                    }
-                    Controller::Pids => down.pid_refusals = field(&file("pids.events"), "max"),
-                    Controller::Cpu if two => down.cpu_ms = field(&file("cpu.stat"), "usage_usec") / 1000,
-                    Controller::CpuAccount => down.cpu_ms = number(&file("cpuacct.usage")) / 1_000_000,
-                    Controller::Cpu => {}
-                }
-            }
-        }
-    }
-
     /// Removes a group whose processes are dead; `false` if the kernel still holds on to it.
     pub(super) fn remove(&self, group: &Group) -> bool {
         let mut gone = true;
@@ -236,7 +230,60 @@ impl Groups {
     }
 }
 
+impl Meter {
+    /// Opens what one hierarchy tells of a group. What it lacks is not told.
+    fn add(&mut self, hierarchy: &Hierarchy, member: &OwnedFd) {
+        let two = hierarchy.version == Version::Two;
+        for controller in &hierarchy.controllers {
+            let files: &[(Count, &str)] = match controller {
+                Controller::Memory if two => {
+                    &[(Count::MemoryBytesMax, "memory.peak"), (Count::MemoryKills, "memory.events")]
+                }
+                Controller::Memory => &[
+                    (Count::MemoryBytesMax, "memory.max_usage_in_bytes"),
+                    (Count::MemoryKills, "memory.oom_control"),
+                ],
+                Controller::Pids => &[(Count::PidRefusals, "pids.events")],
+                Controller::Cpu if two => &[(Count::CpuMicroseconds, "cpu.stat")],
+                Controller::CpuAccount => &[(Count::CpuNanoseconds, "cpuacct.usage")],
+                Controller::Cpu => &[],
+            };
+            for (count, name) in files {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                if let Ok(file) = rustix::fs::openat(member, *name, flags, Mode::empty()) {
+                    self.0.push((*count, file));
+                }
+            }
+        }
+    }
+
+    /// The descriptors, for whoever closes all others.
+    pub(super) fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(|(_, file)| file.as_fd())
+    }
+
+    /// Puts what the group used, as far as it is told, in the place of what is known of single processes.
+    pub(super) fn read(&self, used: &mut Used) {
+        for (count, file) in &self.0 {
+            let mut text = [0u8; 4096];
+            let Ok(length) = rustix::io::pread(file, &mut text, 0) else { continue };
+            let text = String::from_utf8_lossy(&text[..length]);
+            match count {
+                Count::MemoryBytesMax => used.memory_bytes_max = number(&text),
+                Count::MemoryKills => used.memory_kills = field(&text, "oom_kill"),
+                Count::PidRefusals => used.pid_refusals = field(&text, "max"),
+                Count::CpuMicroseconds => used.cpu_ms = field(&text, "usage_usec") / 1000,
+                Count::CpuNanoseconds => used.cpu_ms = number(&text) / 1_000_000,
+            }
+        }
+    }
+}
+
 impl Group {
+    /// Tells what it used.
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
+    }
     /// Its directory's name.
     pub(super) fn name(&self) -> &str {
         &self.name

@@ -273,10 +273,9 @@ impl Helper {
             self.spare_due = Some(Instant::now());
         }
         let Some(child) = self.children.remove(&dead.pid) else { return };
-        let mut down =
-            Down { cpu_ms: dead.cpu_ms, memory_bytes_max: dead.memory_bytes_max, ..Down::default() };
+        let mut down = Down { used: dead.used(), problem: None };
         if let Some(group) = &child.first.group {
-            self.host.groups.read(group, &mut down);
+            group.meter().read(&mut down.used);
         }
         // Who ended well had nothing to say.
         if let Some(said) = child.first.said.as_ref().filter(|_| dead.code.is_some_and(|code| code != 0)) {

@@ -58,7 +58,7 @@ pub(super) fn make(
                     rustix::io::write(said, text.as_bytes()).ok();
                     sys::exit(first::FAILED)
                 }
-                _ => first::live(host, ear, &doors),
+                _ => first::live(host, ear, &doors, group.as_ref().map(Group::meter)),
             },
             sys::Side::Parent(pid, handle) => Ok((pid, handle, orders)),
         }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::path::Arg;
 use rustix::process::Pid;
 
+use super::super::wire::Used;
+
 /// Which side of a fork this is.
 pub(super) enum Side {
     /// The new process.
@@ -90,10 +92,34 @@ pub(super) struct Reaped {
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Processor time of it and of all it waited for.
-    pub cpu_ms: u64,
-    /// The most memory of the largest of them.
-    pub memory_bytes_max: u64,
+    /// What it and all it waited for used.
+    used: libc::rusage,
+}
+
+impl Reaped {
+    /// Processor time of it and of all it waited for, and the most memory of the largest of them.
+    pub(super) fn used(&self) -> Used {
+        used(&self.used)
+    }
+}
+
+fn used(seen: &libc::rusage) -> Used {
+    let milliseconds =
+        |time: libc::timeval| time.tv_sec.cast_unsigned() * 1000 + time.tv_usec.cast_unsigned() / 1000;
+    Used {
+        cpu_ms: milliseconds(seen.ru_utime) + milliseconds(seen.ru_stime),
+        memory_bytes_max: seen.ru_maxrss.cast_unsigned() << 10,
+        ..Used::default()
+    }
+}
+
+/// The same of all dead children of this process together.
+pub(super) fn used_by_children() -> Used {
+    // SAFETY: all-zero is a valid `rusage`, a struct of integers.
+    let mut seen: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live value of the right type.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut seen) };
+    used(&seen)
 }
 
 /// Takes one dead child off the list, without waiting; `None` if there is none.
@@ -110,14 +136,11 @@ pub(super) fn reap() -> io::Result<Option<Reaped>> {
         return Err(io::Error::last_os_error());
     }
     let Some(pid) = Pid::from_raw(answer) else { return Ok(None) };
-    let milliseconds =
-        |time: libc::timeval| time.tv_sec.cast_unsigned() * 1000 + time.tv_usec.cast_unsigned() / 1000;
     Ok(Some(Reaped {
         pid,
         code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
         signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
-        cpu_ms: milliseconds(used.ru_utime) + milliseconds(used.ru_stime),
-        memory_bytes_max: used.ru_maxrss.cast_unsigned() << 10,
+        used,
     }))
 }
 
