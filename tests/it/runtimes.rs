@@ -12,11 +12,7 @@ fn a_runtime_that_comes_while_the_daemon_runs_is_found_and_recorded() {
     let (repo, data) = (repo.to_str().unwrap(), data.to_str().unwrap());
     bench.commit("a tenant");
     bench.run(&["server", "init", "--repo", repo, "--data", data]).ok();
-    bench.run(&["secrets", "init", "acme", "--repo", repo, "--data", data]).ok();
-    let mut set = bench.tenantry(&["secrets", "set", "acme/token", "--repo", repo]);
-    let mut child = set.stdin(std::process::Stdio::piped()).spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"a value of its own").unwrap();
-    assert!(child.wait().unwrap().success());
+    bench.secret("acme/token", "a value of its own");
     let steps = "steps:\n  main:\n    script: cat /etc/os-release; tenantry-secret get token | wc -c; tenantry-output seen yes\n    secrets: [token]\n    outputs: { seen: string }\n";
     bench.write("tenants/acme/workflows/own.yaml", &format!("on: commit\nruntime: {digest}\n{steps}"));
     bench.commit("a workflow with a system of its own");

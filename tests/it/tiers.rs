@@ -19,10 +19,13 @@ fn a_daemon_with_a_weaker_tier_than_a_step_asks_for_runs_nothing_of_it() {
     let bench = Workbench::with_acme();
     let workflow = |tier: &str| format!("on:\n  commit: {{}}\nscript: echo ran-here\n{tier}");
     bench.write("tenants/acme/workflows/any.yaml", &workflow(""));
-    bench.write("tenants/acme/workflows/strict.yaml", &workflow("resources: { tier: sandbox }\n"));
-    bench.commit("two workflows");
+    let strict = "resources: { tier: sandbox }\nsecrets: [{ name: token, env: TOKEN }]\n";
+    bench.write("tenants/acme/workflows/strict.yaml", &workflow(strict));
     let (repo, data) = (bench.repo(), bench.data());
-    bench.run(&["server", "init", "--repo", repo.to_str().unwrap(), "--data", data.to_str().unwrap()]).ok();
+    let (repo, data) = (repo.to_str().unwrap(), data.to_str().unwrap());
+    bench.secret("acme/token", "a value of its own");
+    bench.commit("two workflows");
+    bench.run(&["server", "init", "--repo", repo, "--data", data]).ok();
     let _daemon = bench.serve_with(&["--tier", "bubblewrap"]);
     until(60, "the daemon answers", || (bench.run(&["reconcile"]).code == 0).then_some(()));
 
@@ -37,9 +40,12 @@ fn a_daemon_with_a_weaker_tier_than_a_step_asks_for_runs_nothing_of_it() {
         "{strict:#}"
     );
     assert!(!said.contains("ran-here"), "{strict:#}");
+    let opened = strict["run"]["secrets_used"].as_array().unwrap();
+    assert!(opened.is_empty(), "it is refused before its secrets are opened: {strict:#}");
 
     // The tenant asks for all its steps: what ran before is refused now, by the settings that are applied.
-    bench.write("tenants/acme/tenant.yaml", "owner: olga\nlimits: { tier: sandbox }\n");
+    let settings = std::fs::read_to_string(bench.repo().join("tenants/acme/tenant.yaml")).unwrap();
+    bench.write("tenants/acme/tenant.yaml", &format!("{settings}limits: {{ tier: sandbox }}\n"));
     bench.commit("stricter");
     bench.run(&["reconcile", "--wait"]);
     let any = run(&bench, "acme/any");

@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -77,12 +76,8 @@ impl House {
         let (repo, data) = (repo.to_str().unwrap(), data.to_str().unwrap());
         bench.commit("before");
         bench.run(&["server", "init", "--repo", repo, "--data", data]).ok();
-        bench.run(&["secrets", "init", "acme", "--repo", repo, "--data", data]).ok();
         for value in [FIRST, SECOND] {
-            let mut set = bench.tenantry(&["secrets", "set", "acme/hook_hmac", "--repo", repo]);
-            let mut child = set.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-            child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-            assert!(child.wait().unwrap().success());
+            bench.secret("acme/hook_hmac", value);
         }
         let index = std::fs::read_to_string(bench.repo().join("tenants/acme/secrets.yaml")).unwrap();
         let index = index.replacen("  hook_hmac:\n", "  hook_hmac:\n    use: [webhook]\n", 1);

@@ -94,6 +94,20 @@ impl Workbench {
         Done::new(args, self.tenantry(args).output().unwrap())
     }
 
+    /// Gives a secret, `TENANT/NAME`, a value; the tenant's identity is made if need be.
+    #[track_caller]
+    pub fn secret(&self, name: &str, value: &str) {
+        let (repo, data) = (self.repo(), self.data());
+        let (repo, data) = (repo.to_str().unwrap(), data.to_str().unwrap());
+        let tenant = name.split('/').next().unwrap();
+        self.run(&["secrets", "init", tenant, "--repo", repo, "--data", data]).ok();
+        let mut set = self.tenantry(&["secrets", "set", name, "--repo", repo]);
+        let set = set.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = set.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), value.as_bytes()).unwrap();
+        Done::new(&["secrets", "set", name], child.wait_with_output().unwrap()).ok();
+    }
+
     /// One pass of the loop, everything due run to its end.
     #[track_caller]
     pub fn reconcile(&self) -> Done {

@@ -1,9 +1,7 @@
 //! `docs/workflows.md`: every example is valid, those that are said to run do, and every field of the format stands there.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -45,15 +43,8 @@ fn bench() -> Workbench {
         "inputs:\n  name: {}\nsteps:\n  greet:\n    run: greet.sh\n    secrets: [{ name: url, env: URL }]\n",
     );
     bench.write("shared/greeting/greet.sh", "#!/bin/sh\necho \"greets $INPUT_NAME with $URL\"\n");
-    let (repo, data) = (bench.repo(), bench.data());
-    let (repo, data) = (repo.to_str().unwrap(), data.to_str().unwrap());
-    bench.run(&["secrets", "init", "acme", "--repo", repo, "--data", data]).ok();
     for secret in ["acme/db_url", "acme/stripe_api_key", "acme/hook_hmac"] {
-        let mut set = bench.tenantry(&["secrets", "set", secret, "--repo", repo]);
-        let mut child = set.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let value = format!("the value of {secret}");
-        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success());
+        bench.secret(secret, &format!("the value of {secret}"));
     }
     let index = std::fs::read_to_string(bench.repo().join("tenants/acme/secrets.yaml")).unwrap();
     let index = index.replacen("  hook_hmac:\n", "  hook_hmac:\n    use: [webhook]\n", 1);

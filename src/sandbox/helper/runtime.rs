@@ -19,6 +19,8 @@ const KIT: &str = "/opt/tenantry/host";
 const WRITTEN_ETC: [&str; 5] = ["passwd", "group", "hosts", "nsswitch.conf", "host.conf"];
 /// Those of them that every step needs.
 const NEEDED_ETC: [&str; 3] = ["passwd", "group", "hosts"];
+/// The file below `/etc` by which a runtime would load its own code into programs of ours, which raise walls.
+const PRELOAD: &str = "ld.so.preload";
 /// Libraries that the installer needs beside those of this program, where the machine's C library has them apart.
 const BESIDE: [&str; 5] = ["libgcc_s.so.1", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"];
 
@@ -118,8 +120,8 @@ pub(super) fn parts(tree: &Path, kit: &Kit, sources: &Sources<'_>) -> io::Result
         }
         for inner in names(&tree.join(&name))? {
             let place = Path::new(&name).join(&inner);
-            let written = name == "etc" && WRITTEN_ETC.contains(&inner.as_str());
-            if !written && place != Path::new(OWN) {
+            let covered = name == "etc" && (WRITTEN_ETC.contains(&inner.as_str()) || inner == PRELOAD);
+            if !covered && place != Path::new(OWN) {
                 show(tree, &place, &mut parts)?;
             }
         }
@@ -170,9 +172,11 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether a runtime's `/etc` has a file in every place where a step needs the sandbox's own.
+/// Whether a runtime's `/etc` has a file in every place where a step needs the sandbox's own, and nothing that must not be
+/// seen.
 fn has_all(tree: &Path) -> bool {
-    NEEDED_ETC.iter().all(|name| is_file(&tree.join("etc").join(name)))
+    std::fs::symlink_metadata(tree.join("etc").join(PRELOAD)).is_err()
+        && NEEDED_ETC.iter().all(|name| is_file(&tree.join("etc").join(name)))
 }
 
 fn is_file(path: &Path) -> bool {

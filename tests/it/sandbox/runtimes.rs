@@ -31,6 +31,7 @@ for name in $(bin/busybox --list); do [ -e bin/$name ] || ln -s busybox bin/$nam
 echo 'NAME="Bench"' > etc/os-release
 echo 'old:x:7:7::/:/bin/sh' > etc/passwd
 echo '10.0.0.1 planted.example' > etc/hosts
+echo /nowhere.so > etc/ld.so.preload
 echo tool > opt/tool/file
 echo old > dev/old/file
 echo old > tmp/old/file
@@ -38,6 +39,7 @@ ln -s ../../opt/tool usr/lib/link
 [ -z "$3" ] && exit 0
 mkdir -p usr/bin usr/lib
 echo 'old:x:7:' > etc/group
+rm etc/ld.so.preload
 program=$(readlink -f "$3")
 cp "$program" usr/bin/python3
 version=${program##*python}
@@ -144,6 +146,9 @@ fn a_step_sees_the_runtime_and_nothing_of_the_machine() {
                 tenantry::sandbox::StepOutput::Bytes(b"{\"greeting\":\"hello\"}".to_vec()),
                 "{tier}"
             );
+            // Nothing of the runtime gets into programs of ours, one of which raises walls in the tier bubblewrap.
+            assert_eq!(seen.stderr, "", "{tier}");
+            assert_eq!(see("ls /etc/ld.so.preload 2>/dev/null; true").await, "", "{tier}");
             // Another interpreter than it has.
             let mut step = shelf.spec("print(1)");
             step.program =
