@@ -97,7 +97,7 @@ pub(super) enum Report {
 /// On an attempt's own socket, to the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum News {
-    /// From the first process: the walls stand, the script is next. Beside it: the broker's listener and, for a step
+    /// From the first process: the walls stand and the script was started. Beside it: the broker's listener and, for a step
     /// that may reach hosts, the listener of its proxy and one per host.
     Up {
         /// The host's user id of the script.

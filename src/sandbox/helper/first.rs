@@ -111,7 +111,6 @@ fn run(
     let host_uid = host.ids.uid_of(&given.attempt.tenant, host.tier);
     let listeners: Vec<BorrowedFd<'_>> =
         [raised.listener.as_fd()].into_iter().chain(raised.ways.listeners.iter().map(AsFd::as_fd)).collect();
-    wire::send(control, &News::Up { host_uid }, &listeners).stage("the daemon")?;
     let started = Instant::now();
     let main = sys::spawn(&mut || {
         let refused = become_script(host, &given, &raised.places, manifest);
@@ -120,6 +119,9 @@ fn run(
         refused.code
     });
     let main = main.stage("starting the script")?;
+    // After it, since who is told may take this processor. What the script asks of the daemon meanwhile waits at the
+    // listeners, which are open.
+    wire::send(control, &News::Up { host_uid }, &listeners).stage("the daemon")?;
     // The daemon's readers must see an end when the last writer is gone, and that is never this process.
     drop(given);
     let mut end = wait_for(host.tier, main, &signals, control);
