@@ -616,6 +616,7 @@ fn attempt(id: u64, spec: &StepSpec) -> Attempt {
         cpu_millis: resources.cpu_millis,
         disk: resources.disk.as_bytes(),
         inodes: spec.limits.inodes,
+        shown_more: spec.packages.is_some() || spec.runtime.is_some(),
         cpu_seconds_max: seconds.saturating_mul(u64::from(resources.cpu_millis).div_ceil(1000)),
         trial: false,
     }

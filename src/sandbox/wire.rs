@@ -74,6 +74,8 @@ pub(super) struct Attempt {
     pub disk: u64,
     /// Files there.
     pub inodes: u32,
+    /// Whether it is shown something that lies in the helper's root: packages or a runtime.
+    pub shown_more: bool,
     /// Processor seconds, where there is no control group to share the processor.
     pub cpu_seconds_max: u64,
     /// Whether this is the trial of a new helper: checks its walls instead of running anything.

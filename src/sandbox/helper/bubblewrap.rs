@@ -395,7 +395,7 @@ pub(super) fn live_inside(mut arguments: impl Iterator<Item = OsString>) -> io::
         kit: Kit::default(),
         bubblewrap: None,
     };
-    first::live(&host, ear, &[], None)
+    first::live(&host, ear, &[], None, false)
 }
 
 /// Takes over a descriptor that this process was started with, if it is a socket of messages.

@@ -28,39 +28,45 @@ use crate::domain::Tier;
 pub(super) const FAILED: i32 = 125;
 
 /// Lives the life of the first process: raises what it can, waits for its attempt at `ear`, runs it. `meter` tells what its
-/// control group used.
-pub(super) fn live(host: &Host, ear: OwnedFd, doors: &[OwnedFd], meter: Option<&Meter>) -> ! {
-    let stands = stand(host, &ear, doors, meter);
+/// control group used; with `leave` it lets go of the helper's root before there is an attempt.
+pub(super) fn live(host: &Host, ear: OwnedFd, doors: &[OwnedFd], meter: Option<&Meter>, leave: bool) -> ! {
+    let stands = stand(host, &ear, doors, meter, leave);
     let Ok(Some((given, control))) = spare::wait(&ear) else { sys::exit(FAILED) };
     let control = control.as_fd();
     let broken =
         |broken: Broken| News::Broken { stage: broken.stage.to_owned(), why: broken.error.to_string() };
-    let news = match stands.and_then(|()| prepare(host, &given, ear)) {
+    let news = match stands.and_then(|()| prepare(host, &given, ear, leave)) {
         Ok((raised, _)) if given.attempt.trial => News::Trial { gaps: probe::inspect(&raised) },
         Ok((raised, manifest)) => match run(host, given, control, &raised, &manifest, meter) {
             Ok((end, output)) => {
                 let beside: Vec<BorrowedFd<'_>> = output.iter().map(AsFd::as_fd).collect();
-                leave(wire::send(control, &News::Main(end), &beside));
+                end_after(wire::send(control, &News::Main(end), &beside));
             }
             Err(error) => broken(error),
         },
         Err(error) => broken(error),
     };
-    leave(wire::send(control, &news, &[]))
+    end_after(wire::send(control, &news, &[]))
 }
 
 /// Ends this process without running anything that the helper had registered.
-fn leave(sent: io::Result<()>) -> ! {
+fn end_after(sent: io::Result<()>) -> ! {
     sys::exit(if sent.is_ok() { 0 } else { FAILED })
 }
 
 /// Does what is the same for every attempt, before there is one.
-fn stand(host: &Host, ear: &OwnedFd, doors: &[OwnedFd], meter: Option<&Meter>) -> Result<(), Broken> {
+fn stand(
+    host: &Host,
+    ear: &OwnedFd,
+    doors: &[OwnedFd],
+    meter: Option<&Meter>,
+    leave: bool,
+) -> Result<(), Broken> {
     let kept: Vec<BorrowedFd<'_>> =
         [ear.as_fd()].into_iter().chain(meter.into_iter().flat_map(Meter::files)).collect();
     enter_groups(doors, &kept)?;
     match host.tier {
-        Tier::Sandbox => walls::stand(host),
+        Tier::Sandbox => walls::stand(host, leave),
         // What stands around this process was raised before it became this program.
         Tier::Bubblewrap => Ok(()),
         Tier::UnsafeNone => {
@@ -81,10 +87,10 @@ pub(super) fn enter_groups(doors: &[OwnedFd], kept: &[BorrowedFd<'_>]) -> Result
     sys::close_all_but(kept).stage("closing descriptors")
 }
 
-fn prepare(host: &Host, given: &Given, ear: OwnedFd) -> Result<(Raised, Manifest), Broken> {
+fn prepare(host: &Host, given: &Given, ear: OwnedFd, left: bool) -> Result<(Raised, Manifest), Broken> {
     let (manifest, contents) = wire::unpack(&given.parcel).stage("files of the step")?;
     let raised = match host.tier {
-        Tier::Sandbox => walls::raise(host, &given.attempt, &manifest, &given.parcel, contents)?,
+        Tier::Sandbox => walls::raise(host, &given.attempt, &manifest, &given.parcel, contents, left)?,
         Tier::Bubblewrap => walls::settle(host, &manifest)?,
         Tier::UnsafeNone => {
             walls::lay_out(&host.directory_of(&given.attempt), &manifest, &given.parcel, contents)?

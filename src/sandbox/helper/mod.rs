@@ -137,6 +137,7 @@ fn serve() -> io::Result<()> {
         children: HashMap::new(),
         dying: Vec::new(),
         spare: None,
+        shown_more: false,
         spare_due: None,
         undertaker,
         starts: 0,
@@ -154,6 +155,8 @@ struct Helper {
     /// The sandbox of the next attempt. Made after the first start, so that a helper without work makes none and
     /// a sweep comes first.
     spare: Option<(Pid, Spare)>,
+    /// Whether the last attempt was shown something that lies in the helper's root.
+    shown_more: bool,
     /// When the next one is made: not while the attempt that took the last one rises, which would wait for a
     /// processor behind it.
     spare_due: Option<Instant>,
@@ -198,7 +201,7 @@ impl Helper {
     fn prepare_spare(&mut self) {
         self.spare_due = None;
         self.starts += 1;
-        self.spare = spare::make(&self.host, self.starts, None).ok();
+        self.spare = spare::make(&self.host, self.starts, !self.shown_more, None).ok();
     }
 
     fn obey(&mut self, order: Order, beside: Vec<OwnedFd>, daemon: BorrowedFd<'_>) -> io::Result<()> {
@@ -208,9 +211,12 @@ impl Helper {
                 let Ok([parcel, stdout, stderr, control]) = <[OwnedFd; 4]>::try_from(beside) else {
                     return Err(io::Error::other("a start came without its four descriptors"));
                 };
-                let ready = self.spare.take();
+                let ready = self.spare.take_if(|(_, spare)| spare.serves(&attempt));
                 self.starts += 1;
-                self.spare_due = (self.host.tier == Tier::Sandbox).then(|| Instant::now() + RISING);
+                // The next attempt is most often like this one.
+                self.shown_more = attempt.shown_more;
+                let due = self.host.tier == Tier::Sandbox && self.spare.is_none();
+                self.spare_due = due.then(|| Instant::now() + RISING);
                 let streams = [parcel, stdout, stderr];
                 match spare::start(&self.host, ready, self.starts, &attempt, streams, control.as_fd()) {
                     Ok((pid, first)) => {

@@ -220,6 +220,7 @@ fn trial(host: &Host) -> Result<Gaps, (String, String)> {
         cpu_millis: 1000,
         disk: 1 << 20,
         inodes: 16,
+        shown_more: false,
         cpu_seconds_max: 10,
         trial: true,
     };

@@ -3,7 +3,7 @@
 //! It is built once, in a mount namespace of the helper, out of read-only parts of the host; then the helper
 //! itself leaves the host's file system for good, so that no host path is left to hand to a step by mistake.
 //! The helper's root then holds `template`, the root of all sandboxes; `proc`, the host's, through which user id
-//! maps are written and which the kernel wants to see before it mounts a new one; and the empty places where an
+//! maps are written and which the kernel wants to see before it mounts a new one; and the empty place where an
 //! attempt assembles its own copy, which it then makes its root.
 
 use std::ffi::OsStr;
@@ -29,10 +29,6 @@ pub(super) const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOS
 
 /// Where an attempt assembles its root, in the helper's root.
 pub(super) const NEW: &str = "/new";
-/// Where an attempt mounts its writable directories first, in the helper's root.
-pub(super) const SCRATCH: &str = "/scratch";
-/// Where an attempt writes what the step is given, in the helper's root.
-pub(super) const GIVEN: &str = "/given";
 /// The prepared packages of all tenants, in the helper's root; an attempt shows its script's own at its place.
 pub(super) const PACKAGES: &str = "/packages";
 /// The runtimes of the platform, in the helper's root; an attempt shows its own at the top.
@@ -126,7 +122,7 @@ pub(super) fn build(path: &str, kept: &[(&Path, &str)]) -> Result<Vec<String>, B
     mount("tenantry", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=16m")
         .stage("mount namespace")?;
     std::env::set_current_dir(base).stage("mount namespace")?;
-    for directory in ["template", "proc", "new", "scratch", "given"] {
+    for directory in ["template", "proc", "new"] {
         std::fs::create_dir(directory).stage("mount namespace")?;
     }
     put(&proc, Path::new("proc")).stage("mount namespace")?;

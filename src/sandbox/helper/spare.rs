@@ -27,16 +27,20 @@ pub(super) struct Spare {
     pub(super) mounts: Option<OwnedFd>,
     /// What `bwrap` complained of, in the tier of that name.
     pub(super) said: Option<OwnedFd>,
+    /// Whether it has let go of the helper's root, so that it shows nothing more of that.
+    left: bool,
     /// Takes the attempt. Kept open while it lives: by its end it knows that the helper has gone.
     orders: OwnedFd,
 }
 
 /// Starts a first process, which raises the walls that are the same for everybody and waits. `number` names its
-/// control group and is never used twice by one helper. In the new process it does not return. `bwrap` raises no walls
+/// control group and is never used twice by one helper; `leave` says whether it lets go of the helper's root beforehand,
+/// after which it can show neither packages nor a runtime. In the new process it does not return. `bwrap` raises no walls
 /// without what is to be between them: the attempt with its parcel.
 pub(super) fn make(
     host: &Host,
     number: u64,
+    leave: bool,
     given: Option<(&Attempt, &OwnedFd)>,
 ) -> Result<(Pid, Spare), Broken> {
     let name = format!("{}-{number}", rustix::process::getpid().as_raw_nonzero());
@@ -58,7 +62,7 @@ pub(super) fn make(
                     rustix::io::write(said, text.as_bytes()).ok();
                     sys::exit(first::FAILED)
                 }
-                _ => first::live(host, ear, &doors, group.as_ref().map(Group::meter)),
+                _ => first::live(host, ear, &doors, group.as_ref().map(Group::meter), leave),
             },
             sys::Side::Parent(pid, handle) => Ok((pid, handle, orders)),
         }
@@ -75,7 +79,7 @@ pub(super) fn make(
                 }
                 Tier::Bubblewrap | Tier::UnsafeNone => None,
             };
-            Ok((pid, Spare { handle, group, mounts, said, orders }))
+            Ok((pid, Spare { handle, group, mounts, said, left: leave, orders }))
         }
         Err(broken) => {
             if let Some(group) = group {
@@ -87,6 +91,11 @@ pub(super) fn make(
 }
 
 impl Spare {
+    /// Whether it can be given this attempt.
+    pub(super) fn serves(&self, attempt: &Attempt) -> bool {
+        !(self.left && attempt.shown_more)
+    }
+
     /// Gives a waiting first process its attempt: limits, user ids, and what is run.
     ///
     /// # Errors
@@ -142,7 +151,8 @@ pub(super) fn start(
     streams: [OwnedFd; 3],
     control: BorrowedFd<'_>,
 ) -> Result<(Pid, Spare), Broken> {
-    let (pid, spare) = ready.map_or_else(|| make(host, number, Some((attempt, &streams[0]))), Ok)?;
+    let (pid, spare) =
+        ready.map_or_else(|| make(host, number, !attempt.shown_more, Some((attempt, &streams[0]))), Ok)?;
     match spare.employ(host, pid, attempt, streams, control) {
         Ok(()) => Ok((pid, spare)),
         Err(broken) => {

@@ -16,9 +16,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::super::places::{INSTALLER, Places, STEP_ID};
 use super::super::wire::{Attempt, Manifest};
-use super::rootfs::{
-    self, Broken, CLIENT_DIRECTORY, GIVEN, NEW, PACKAGES, RUNTIMES, SCRATCH, Stage, TEMPLATE,
-};
+use super::rootfs::{self, Broken, CLIENT_DIRECTORY, NEW, PACKAGES, RUNTIMES, Stage, TEMPLATE};
 use super::runtime::{self, Sources};
 use super::ways::{self, Ways};
 use super::{Host, bubblewrap, sys};
@@ -53,10 +51,11 @@ pub(super) struct Raised {
     pub(super) landlock: bool,
 }
 
-/// Raises the walls of the tier `sandbox` that are the same for every attempt, before there is one.
+/// Raises the walls of the tier `sandbox` that are the same for every attempt, before there is one. With `leave` it lets go
+/// of the helper's root too, which takes the kernel a moment.
 ///
 /// Its user ids are not mapped yet, so that nothing can be written into a file system that belongs to it.
-pub(super) fn stand(host: &Host) -> Result<(), Broken> {
+pub(super) fn stand(host: &Host, leave: bool) -> Result<(), Broken> {
     if host.cgroup_namespace {
         unshare(CloneFlags::CLONE_NEWCGROUP).stage("cgroup namespace")?;
     }
@@ -65,17 +64,32 @@ pub(super) fn stand(host: &Host) -> Result<(), Broken> {
     rustix::system::sethostname(b"sandbox").stage("uts namespace")?;
     rustix::system::setdomainname(b"(none)").stage("uts namespace")?;
     sys::loopback_up().stage("network namespace")?;
-    drop_bounds().stage("capabilities")
+    drop_bounds().stage("capabilities")?;
+    if leave { enter(Path::new(NEW)) } else { Ok(()) }
 }
 
-/// Raises the walls of one attempt, with what it is given between them.
+/// Makes a directory the root and lets go of the one before.
+fn enter(root: &Path) -> Result<(), Broken> {
+    std::env::set_current_dir(root).stage("pivot_root")?;
+    rustix::process::pivot_root(".", ".").stage("pivot_root")?;
+    unmount(".", UnmountFlags::DETACH).stage("pivot_root")?;
+    std::env::set_current_dir("/").stage("pivot_root")
+}
+
+/// Raises the walls of one attempt, with what it is given between them. `left` says whether this process has let go of the
+/// helper's root before.
+///
+/// Two file systems in memory are mounted at `/tmp` and `/run`, and shown in parts at the places in which a step looks for
+/// them; then the part that belongs there covers each of the two, so that no path leads to the whole.
 pub(super) fn raise(
     host: &Host,
     attempt: &Attempt,
     manifest: &Manifest,
     parcel: &OwnedFd,
     contents: u64,
+    left: bool,
 ) -> Result<Raised, Broken> {
+    let root = Path::new(if left { "/" } else { NEW });
     let pair = host.ids.of(&attempt.tenant);
     // Inside, the setup is done by a root that owns what the step is only given, where there is such an id.
     let (owner, step) = match pair {
@@ -91,47 +105,47 @@ pub(super) fn raise(
         lay_runtime(host, runtime)?;
     }
 
-    let scratch =
-        format!("mode=755,size={},nr_inodes={}", attempt.disk, u64::from(attempt.inodes) + OWN_INODES);
-    mount_tmpfs(SCRATCH, &scratch).stage("mount namespace")?;
+    let new = Places::below(root);
+    let scratch = root.join("tmp");
+    let size = format!("mode=755,size={},nr_inodes={}", attempt.disk, u64::from(attempt.inodes) + OWN_INODES);
+    mount_tmpfs(&scratch, &size).stage("mount namespace")?;
     for (name, mode, place) in SCRATCH_DIRECTORIES {
-        let directory = Path::new(SCRATCH).join(name);
+        let directory = scratch.join(name);
         make_directory(&directory, mode).stage("mount namespace")?;
         if owner != step {
             std::os::unix::fs::chown(&directory, Some(step), Some(step)).stage("mount namespace")?;
         }
-        // The output's place lies in what the step is given, which is not there yet.
-        if name != "output" {
-            bind(&directory, &Path::new(NEW).join(place), 0).stage("mount namespace")?;
+        // The output's place lies in what the step is given, which is not there yet; the other one covers the whole.
+        if !["output", "tmp"].contains(&name) {
+            bind(&directory, &root.join(place), 0).stage("mount namespace")?;
         }
     }
 
     // What the step is given: written while this directory can be, then shown read-only.
-    let given = Places::below(GIVEN);
-    mount_tmpfs(GIVEN, &format!("mode=755,size={}", size_of_contents(manifest))).stage("mount namespace")?;
+    let whole = root.join("run");
+    let given = Places::below(&whole);
+    mount_tmpfs(&whole, &format!("mode=755,size={}", size_of_contents(manifest))).stage("mount namespace")?;
     let listener =
         give(&given, manifest, parcel, contents, step, owner != step).stage("files of the step")?;
-    let new = Places::below(NEW);
+    let ways = if manifest.hosts.is_empty() {
+        Ways::default()
+    } else {
+        lay_ways(manifest, &whole.join("hosts"), root).stage("network of the step")?
+    };
     bind(&given.repo(), &new.repo(), libc::MOUNT_ATTR_RDONLY).stage("mount namespace")?;
-    bind(&given.given(), &new.given(), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC)
+    bind(&whole.join("run"), &whole, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC)
         .stage("mount namespace")?;
-    bind(&Path::new(SCRATCH).join("output"), &new.output_directory(), libc::MOUNT_ATTR_NOEXEC)
+    bind(&scratch.join("output"), &new.output_directory(), libc::MOUNT_ATTR_NOEXEC)
         .stage("mount namespace")?;
+    bind(&scratch.join("tmp"), &scratch, 0).stage("mount namespace")?;
 
     if let Some(packages) = &manifest.packages {
         bind(&Path::new(PACKAGES).join(packages), &new.packages(), libc::MOUNT_ATTR_RDONLY)
             .stage("packages of the step")?;
     }
-    let ways = if manifest.hosts.is_empty() {
-        Ways::default()
-    } else {
-        lay_ways(manifest).stage("network of the step")?
-    };
-
-    std::env::set_current_dir(NEW).stage("pivot_root")?;
-    rustix::process::pivot_root(".", ".").stage("pivot_root")?;
-    unmount(".", UnmountFlags::DETACH).stage("pivot_root")?;
-    std::env::set_current_dir("/").stage("pivot_root")?;
+    if !left {
+        enter(root)?;
+    }
 
     let places = Places::below("/");
     let output = open_output_directory(&places).stage("mount namespace")?;
@@ -151,7 +165,7 @@ fn lay_runtime(host: &Host, runtime: &RuntimeDigest) -> Result<(), Broken> {
     let parts = runtime::parts(&tree, &host.kit, &sources).stage(STAGE)?;
     let mut copies = rootfs::own_copies(ways::HOSTS);
     copies.extend(runtime::copies(&host.kit, installer.is_some()));
-    mount_tmpfs(NEW, "mode=755,size=4m").stage(STAGE)?;
+    mount_tmpfs(Path::new(NEW), "mode=755,size=4m").stage(STAGE)?;
     rootfs::furnish(Path::new(NEW), rootfs::hold(parts)?, &copies).stage(STAGE)?;
     mount_proc().stage("proc of its own")
 }
@@ -202,12 +216,11 @@ pub(super) fn lay_out(
     Ok(Raised { places, listener, ways: Ways::default(), output, landlock: false })
 }
 
-/// Opens the ways out and gives the hosts their names.
-fn lay_ways(manifest: &Manifest) -> io::Result<Ways> {
-    let names = Path::new(GIVEN).join("hosts");
-    std::fs::write(&names, ways::names(&manifest.hosts))?;
-    set_mode(&names, 0o444)?;
-    bind(&names, &Path::new(NEW).join("etc/hosts"), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC)?;
+/// Opens the ways out and gives the hosts their names, in a file that is seen below `root`.
+fn lay_ways(manifest: &Manifest, names: &Path, root: &Path) -> io::Result<Ways> {
+    std::fs::write(names, ways::names(&manifest.hosts))?;
+    set_mode(names, 0o444)?;
+    bind(names, &root.join("etc/hosts"), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC)?;
     ways::open(&manifest.hosts)
 }
 
@@ -280,7 +293,7 @@ fn mount_proc() -> io::Result<()> {
     bind(&proc.join("sys"), &proc.join("sys"), libc::MOUNT_ATTR_RDONLY)
 }
 
-fn mount_tmpfs(place: &str, options: &str) -> io::Result<()> {
+fn mount_tmpfs(place: &Path, options: &str) -> io::Result<()> {
     let options = std::ffi::CString::new(options)?;
     Ok(mount("tenantry", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())?)
 }

@@ -69,6 +69,7 @@ for place in (b'/', b'/usr', b'/etc', b'/run/tenantry', b'/opt/tenantry'):
     attributes = (ctypes.c_uint64 * 4)(0, 1, 0, 0)
     if libc.syscall(442, -100, place, 0, attributes, 32) == 0: print('REACHED')
 ";
+    finds_what_its_directories_are_parts_of: "sh", Nobody, "for d in /tmp/work /tmp/tmp /tmp/output /tmp/shm /run/repo /run/run /run/hosts /tmp/../tmp/work /run/tenantry/../repo /run/tenantry/../../run/repo /proc/self/root/run/repo; do ls -d $d 2>/dev/null && echo REACHED; done; ls /run | grep -vx tenantry && echo REACHED; ls -A /tmp | grep -q . && echo REACHED";
     uses_the_hosts_shared_memory: "sh", Nobody, "ls /dev/shm | grep -q . && echo REACHED";
     opens_a_file_by_handle: "python3", Root, "
 import ctypes, os
