@@ -86,6 +86,8 @@ const ASK: &str = "import os, sys, sysconfig; print(os.path.realpath(sys.executa
 /// Installs what the lock says, by its hashes and without running any of it, and gives the files.
 const INSTALL: &str = r#"set -eu
 export UV_CACHE_DIR=/work/cache UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 UV_SYSTEM_CERTS=1 NO_COLOR=1
+trusted=/opt/tenantry/host/certificates.pem
+if [ -e "$trusted" ]; then export SSL_CERT_FILE="$trusted"; fi
 python=$(python3 -I -c 'import os, sys; print(os.path.realpath(sys.executable))')
 "$installer" venv --quiet --python "$python" /work/env >&2
 VIRTUAL_ENV=/work/env "$installer" sync --quiet --active --frozen --no-build --script "$1" >&2

@@ -150,7 +150,17 @@ fn content(path: &Path) -> io::Result<String> {
 pub fn add_runtime(source: RuntimeSource<'_>, shelf: &Path) -> Result<RuntimeDigest, RuntimeError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(shelf).map_err(system(shelf))?;
     let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(shelf).map_err(system(shelf))?;
-    let tree = unfinished.path();
+    let made = fill(source, unfinished.path(), shelf);
+    match &made {
+        Ok((_, true)) => drop(unfinished.keep()),
+        // A directory that is closed for writing would keep its files.
+        Ok((_, false)) | Err(_) => open_up(unfinished.path()),
+    }
+    made.map(|(digest, _)| digest)
+}
+
+/// Fills an empty directory and moves it to its place; gives whether it was moved, or lay there before.
+fn fill(source: RuntimeSource<'_>, tree: &Path, shelf: &Path) -> Result<(RuntimeDigest, bool), RuntimeError> {
     match source {
         RuntimeSource::Archive(archive) => unpack(archive, tree)?,
         RuntimeSource::Directory(directory) => copy(directory, tree)?,
@@ -160,11 +170,20 @@ pub fn add_runtime(source: RuntimeSource<'_>, shelf: &Path) -> Result<RuntimeDig
     // Steps have another user: the tree's top must be open to all, whatever the archive says.
     std::fs::set_permissions(tree, std::fs::Permissions::from_mode(0o755)).map_err(system(tree))?;
     match std::fs::rename(tree, &place) {
-        Ok(()) => drop(unfinished.keep()),
-        Err(_) if place.is_dir() => {}
-        Err(error) => return Err(system(&place)(error)),
+        Ok(()) => Ok((digest, true)),
+        Err(_) if place.is_dir() => Ok((digest, false)),
+        Err(error) => Err(system(&place)(error)),
     }
-    Ok(digest)
+}
+
+/// Lets this user write into each directory of a tree that is to be removed. What cannot be opened stays.
+fn open_up(directory: &Path) {
+    allow(directory, 0o700).ok();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
 }
 
 /// What a runtime is made of.

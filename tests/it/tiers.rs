@@ -46,8 +46,10 @@ fn a_daemon_with_a_weaker_tier_than_a_step_asks_for_runs_nothing_of_it() {
     // The tenant asks for all its steps: what ran before is refused now, by the settings that are applied.
     let settings = std::fs::read_to_string(bench.repo().join("tenants/acme/tenant.yaml")).unwrap();
     bench.write("tenants/acme/tenant.yaml", &format!("{settings}limits: {{ tier: sandbox }}\n"));
-    bench.commit("stricter");
-    bench.run(&["reconcile", "--wait"]);
+    let stricter = bench.commit("stricter");
+    bench.run(&["reconcile"]).ok();
+    let applied = || (bench.status("acme")["last_applied_commit"] == stricter.as_str()).then_some(());
+    until(60, "the stricter settings are applied", applied);
     let any = run(&bench, "acme/any");
     assert_eq!(any["run"]["outcome"], "error", "{any:#}");
 }

@@ -15,12 +15,20 @@ use super::sys;
 
 /// Where our programs and what they need lie in a sandbox with a runtime.
 const KIT: &str = "/opt/tenantry/host";
+/// The machine's certificates there; the installer's script names it.
+const TRUSTED: &str = "certificates.pem";
 /// Files below `/etc` that the sandbox writes itself.
 const WRITTEN_ETC: [&str; 5] = ["passwd", "group", "hosts", "nsswitch.conf", "host.conf"];
 /// Those of them that every step needs.
 const NEEDED_ETC: [&str; 3] = ["passwd", "group", "hosts"];
 /// The file below `/etc` by which a runtime would load its own code into programs of ours, which raise walls.
 const PRELOAD: &str = "ld.so.preload";
+/// Where machines keep the certificates that they trust, in one file; the first that is there is shown to the installer.
+const CERTIFICATES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+];
 /// Libraries that the installer needs beside those of this program, where the machine's C library has them apart.
 const BESIDE: [&str; 5] = ["libgcc_s.so.1", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"];
 
@@ -54,6 +62,9 @@ impl Kit {
         if kit.loader.is_none() {
             kit.files.clear();
         }
+        // Indexes are the platform's to trust, whatever the runtime knows of the world.
+        let certificates = CERTIFICATES.iter().find_map(|place| std::fs::canonicalize(place).ok());
+        kit.files.extend(certificates.map(|place| (TRUSTED.to_owned(), place)));
         kit
     }
 

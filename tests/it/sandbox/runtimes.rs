@@ -353,6 +353,12 @@ fn archives_that_reach_out_or_hold_devices_leave_nothing() {
     let mut cut = archive(tree.path(), &["x"]);
     cut.truncate(600);
     assert!(add(&cut, shelf.path()).is_err());
+    // What was unpacked before the end is removed too, also from directories that are closed for writing.
+    std::fs::create_dir(tree.path().join("closed")).unwrap();
+    std::fs::write(tree.path().join("closed/x"), "x").unwrap();
+    std::fs::set_permissions(tree.path().join("closed"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    assert!(add(&archive(tree.path(), &["closed", "pipe"]), shelf.path()).is_err());
+    std::fs::set_permissions(tree.path().join("closed"), std::fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(std::fs::read_dir(shelf.path()).unwrap().count(), 0, "nothing is left");
 }
 
