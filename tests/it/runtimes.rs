@@ -1,7 +1,7 @@
 //! A workflow in a root file system of its own: with a real daemon, which gets it while it runs.
 
 use super::sandbox::runtimes::root_file_system;
-use super::workbench::{Workbench, until};
+use super::workbench::Workbench;
 
 #[test]
 fn a_runtime_that_comes_while_the_daemon_runs_is_found_and_recorded() {
@@ -15,9 +15,9 @@ fn a_runtime_that_comes_while_the_daemon_runs_is_found_and_recorded() {
     bench.secret("acme/token", "a value of its own");
     let steps = "steps:\n  main:\n    script: cat /etc/os-release; tenantry-secret get token | wc -c; tenantry-output seen yes\n    secrets: [token]\n    outputs: { seen: string }\n";
     bench.write("tenants/acme/workflows/own.yaml", &format!("on: commit\nruntime: {digest}\n{steps}"));
-    bench.commit("a workflow with a system of its own");
+    let first = bench.commit("a workflow with a system of its own");
     let _daemon = bench.serve();
-    until(60, "the daemon answers", || (bench.run(&["reconcile"]).code == 0).then_some(()));
+    bench.until_applied("acme", &first);
     let run = || {
         let run = bench.run(&["start", "acme/own", "--as", "bob"]).ok().out.trim().to_owned();
         let said = bench.run(&["logs", &run, "--follow", "--as", "bob"]).ok().out;

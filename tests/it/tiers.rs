@@ -1,6 +1,6 @@
 //! What a daemon's steps run in, and who may ask for more: with a real daemon.
 
-use super::workbench::{Workbench, until};
+use super::workbench::Workbench;
 
 /// Starts a workflow as bob and gives its record.
 fn run(bench: &Workbench, workflow: &str) -> serde_json::Value {
@@ -24,10 +24,10 @@ fn a_daemon_with_a_weaker_tier_than_a_step_asks_for_runs_nothing_of_it() {
     let (repo, data) = (bench.repo(), bench.data());
     let (repo, data) = (repo.to_str().unwrap(), data.to_str().unwrap());
     bench.secret("acme/token", "a value of its own");
-    bench.commit("two workflows");
+    let first = bench.commit("two workflows");
     bench.run(&["server", "init", "--repo", repo, "--data", data]).ok();
     let _daemon = bench.serve_with(&["--tier", "bubblewrap"]);
-    until(60, "the daemon answers", || (bench.run(&["reconcile"]).code == 0).then_some(()));
+    bench.until_applied("acme", &first);
 
     let any = run(&bench, "acme/any");
     assert_eq!(any["run"]["outcome"], "success", "{any:#}");
@@ -47,9 +47,7 @@ fn a_daemon_with_a_weaker_tier_than_a_step_asks_for_runs_nothing_of_it() {
     let settings = std::fs::read_to_string(bench.repo().join("tenants/acme/tenant.yaml")).unwrap();
     bench.write("tenants/acme/tenant.yaml", &format!("{settings}limits: {{ tier: sandbox }}\n"));
     let stricter = bench.commit("stricter");
-    bench.run(&["reconcile"]).ok();
-    let applied = || (bench.status("acme")["last_applied_commit"] == stricter.as_str()).then_some(());
-    until(60, "the stricter settings are applied", applied);
+    bench.until_applied("acme", &stricter);
     let any = run(&bench, "acme/any");
     assert_eq!(any["run"]["outcome"], "error", "{any:#}");
 }

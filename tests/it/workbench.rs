@@ -160,6 +160,15 @@ impl Workbench {
         let document: Value = serde_json::from_str(&answer.out).unwrap_or_default();
         document["tenants"].as_array().and_then(|rows| rows.first().cloned()).unwrap_or(Value::Null)
     }
+
+    /// Waits until a daemon has applied a commit for a tenant.
+    #[track_caller]
+    pub fn until_applied(&self, tenant: &str, commit: &str) {
+        until(60, "the commit is applied", || {
+            self.run(&["reconcile"]);
+            (self.status(tenant)["last_applied_commit"] == commit).then_some(())
+        });
+    }
 }
 
 /// A finished command.
