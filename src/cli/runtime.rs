@@ -37,9 +37,9 @@ enum RuntimeCommand {
 
 /// Where runtimes lie.
 #[derive(Clone, Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 struct ShelfArgs {
-    /// The directory of runtimes: `--runtimes` of `serve` and `run`
+    /// The directory of runtimes: `--runtimes` of `serve` and `run`; it wins over `--data`
     #[arg(long, value_name = "DIR", env = "TENANTRY_RUNTIMES")]
     runtimes: Option<PathBuf>,
     /// The data directory of a daemon, whose runtimes lie in `runtimes/`

@@ -385,6 +385,10 @@ fn the_command_adds_lists_and_finds_what_was_changed() {
     assert_eq!(err, format!("in a workflow: `runtime: {digest}`\n"));
     let (code, out, _) = runtime(&["list"]);
     assert_eq!((code, out), (Some(0), format!("{digest}  ok\n")));
+    // A machine that serves has both variables set: the directory that is named for runtimes counts, as for `serve`.
+    let both = [("TENANTRY_DATA", Path::new("/nowhere")), ("TENANTRY_RUNTIMES", shelf)];
+    let listed = Command::new(program()).args(["runtime", "list"]).envs(both).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), format!("{digest}  ok\n"), "{listed:?}");
     std::fs::write(shelf.join(digest.directory()).join("etc/os-release"), "NAME=\"Other\"\n").unwrap();
     let (code, out, _) = runtime(&["list", "--format", "json"]);
     assert_eq!(code, Some(1));
