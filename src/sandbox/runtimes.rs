@@ -228,8 +228,13 @@ fn unpack(archive: &mut (dyn Read + Send), to: &Path) -> Result<(), RuntimeError
     let mut archive = tar::Archive::new(head.as_slice().chain(io::BufReader::new(archive)));
     // Directories come last: one that cannot be written would keep out what belongs into it.
     let mut directories = Vec::new();
-    for entry in archive.entries().map_err(wrong)? {
-        let mut entry = entry.map_err(wrong)?;
+    for (number, entry) in archive.entries().map_err(wrong)?.enumerate() {
+        // What the library says of a header repeats what stands there, which may be anything.
+        let broken = |_| match number {
+            0 => refused(Path::new("the archive"), "is no tar archive"),
+            _ => refused(Path::new("the archive"), &format!("is broken behind its entry {number}")),
+        };
+        let mut entry = entry.map_err(broken)?;
         let path = entry.path().map_err(wrong)?.into_owned();
         let place: PathBuf =
             path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();

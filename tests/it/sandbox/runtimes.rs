@@ -350,6 +350,10 @@ fn archives_that_reach_out_or_hold_devices_leave_nothing() {
     for broken in [&b""[..], b"x", b"not an archive at all, and no header either"] {
         assert!(add(broken, shelf.path()).is_err(), "{broken:?}");
     }
+    assert_eq!(add(&[b'x'; 2048], shelf.path()).unwrap_err(), "`the archive` is no tar archive");
+    let mut half = archive(tree.path(), &["x"]);
+    half[1024..1536].fill(b'\n');
+    assert_eq!(add(&half, shelf.path()).unwrap_err(), "`the archive` is broken behind its entry 1");
     let mut cut = archive(tree.path(), &["x"]);
     cut.truncate(600);
     assert!(add(&cut, shelf.path()).is_err());
