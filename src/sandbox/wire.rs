@@ -238,7 +238,17 @@ pub(super) fn send<T: Serialize>(
 /// # Errors
 /// `InvalidData` for a message that is no `T`; `WouldBlock` on an empty non-blocking socket.
 pub(super) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut text = vec![0u8; MESSAGE_BYTES_MAX];
+    // Looked at first, so that no more memory is taken, touched and wiped than it has bytes.
+    let length = loop {
+        let nothing: &mut [u8] = &mut [];
+        match rustix::net::recv(socket, nothing, RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Ok((_, length)) => break length,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let mut text = vec![0u8; length.min(MESSAGE_BYTES_MAX)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {

@@ -72,15 +72,42 @@ pub(super) fn fork(flags: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Side
 /// # Errors
 /// Whatever the system says.
 pub(super) fn spawn(turn: &mut dyn FnMut() -> i32) -> io::Result<Pid> {
-    const STACK_BYTES: usize = 256 << 10;
-    let mut stack = vec![0u8; STACK_BYTES];
+    let mut stack = Stack::map()?;
     let flags = nix::sched::CloneFlags::CLONE_VM | nix::sched::CloneFlags::CLONE_VFORK;
     let turn = Box::new(move || isize::try_from(turn()).unwrap_or(isize::MAX));
     // SAFETY: this process has one thread and runs again only when the new one has another program or is dead, so
     // nothing is used by both at a time and the stack outlives its use; a new process that comes back ends at once.
-    let made = unsafe { nix::sched::clone(turn, &mut stack, flags, Some(libc::SIGCHLD)) };
+    let made = unsafe { nix::sched::clone(turn, stack.bytes(), flags, Some(libc::SIGCHLD)) };
     let pid = made.map_err(io::Error::from)?.as_raw();
     Pid::from_raw(pid).ok_or_else(|| io::Error::other("the kernel gave no process id"))
+}
+
+/// A stack for another process. Only what is used of it is ever in memory, which memory from the allocator would be as a
+/// whole once it is wiped.
+struct Stack(std::ptr::NonNull<std::ffi::c_void>);
+
+impl Stack {
+    const BYTES: usize = 256 << 10;
+
+    fn map() -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses a place where nothing is.
+        let place = unsafe { mmap_anonymous(std::ptr::null_mut(), Self::BYTES, access, MapFlags::PRIVATE) }?;
+        std::ptr::NonNull::new(place).map(Self).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: `BYTES` bytes were mapped here, zero all of them, and nobody else has them.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_ptr().cast(), Self::BYTES) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped by `map`, and `bytes` lends it no longer than it lives.
+        unsafe { rustix::mm::munmap(self.0.as_ptr(), Self::BYTES) }.ok();
+    }
 }
 
 /// How a child ended.
