@@ -58,20 +58,25 @@ pub struct CancelRequest {
     pub outcome: Outcome,
 }
 
-/// One step of a run.
+/// One step of a run. What is empty is left out where it is stored, since the whole is written with every move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepState {
     /// Where it stands.
     pub phase: Phase,
     /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// Why it was skipped or ended so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// Whether what waits for it, by name or by order, is skipped too: set by a failure, not by its own `if`.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub blocks: bool,
     /// Its one item, or one for each item of a `for_each`. Empty until it is ready, and where people are asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<ItemState>,
     /// What people were asked and said; only in a step with `approval` whose turn has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,34 +141,50 @@ const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 /// One item of a step: the chain of its attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemState {
     /// Where it stands.
     pub phase: Phase,
     /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// The fencing token of the latest lease; 0 before the first.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub attempt: u32,
     /// Attempts that used up `retry.attempts`; a lost lease does not.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u32,
     /// Leases that were lost; at most [`super::LOST_LEASES_MAX`].
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u32,
     /// While running: when it was leased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leased_at: Option<Timestamp>,
     /// While running: when the lease ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_until: Option<Timestamp>,
     /// While running: since when its end is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping_since: Option<Timestamp>,
     /// While waiting for a retry: when it is queued again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
     /// Why it ended so, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Its input as JSON, expressions rendered.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub input: Value,
     /// What names it in idempotency keys: the digest of the item, or its `item_key`.
     pub key: String,
     /// What it wrote, redacted, at most 64 KiB; only after success.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<FieldName, Value>,
     /// Whether it wrote something that stands here no more; only once the run is over.
     #[serde(default, skip_serializing_if = "is_false")]
