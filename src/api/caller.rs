@@ -132,7 +132,10 @@ impl Session {
     }
 
     /// Decides `A` in a tenant; a denial is audited. A name that can be no tenant and one that is none read alike.
-    pub(super) async fn permit<A: Action>(&self, tenant: &str) -> Result<(Permit<A>, ActualState), Problem> {
+    pub(super) async fn permit<A: Action>(
+        &self,
+        tenant: &str,
+    ) -> Result<(Permit<A>, Arc<ActualState>), Problem> {
         let hidden = || Refusal {
             denied: Denied::NotFound,
             action: A::NAME,

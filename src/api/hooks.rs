@@ -86,7 +86,7 @@ impl Hooks {
 /// A hook that may be heard: whose it is, and the right to open its secret.
 struct Known {
     permit: Permit<action::Receive>,
-    actual: ActualState,
+    actual: Arc<ActualState>,
     workflow: WorkflowId,
 }
 

@@ -124,11 +124,20 @@ impl Reader {
             attempt: step.attempt,
         };
         let next = self.sent.entry(attempt.clone()).or_insert(0);
+        // The record said whether it has ended, so that nothing is appended any more by then.
+        let ended = step.ended_at.is_some();
         loop {
             let logs = &self.session.ports().logs;
-            let pieces = logs.read(permit, &attempt, *next, PIECES).await.map_err(|_| Gone)?;
+            let mut pieces = logs.read(permit, &attempt, *next, PIECES).await.map_err(|_| Gone)?;
             let full = pieces.len() >= PIECES as usize;
+            if ended && !full {
+                let store = &self.session.ports().store;
+                pieces.extend(store.log_end(permit, &attempt).await.map_err(|_| Gone)?);
+            }
             for piece in &pieces {
+                if piece.sequence < *next {
+                    continue;
+                }
                 *next = piece.sequence + 1;
                 sender.send(line(&attempt, piece)).await.map_err(|_| Gone)?;
             }

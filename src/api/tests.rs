@@ -22,7 +22,7 @@ use crate::domain::{
 use crate::login::Trust;
 use crate::run::samples;
 use crate::store::{
-    Application, AppliedPlatform, LogRecord, LogStream, MemoryLogs, MemoryStore, SourceRow, Store,
+    Application, AppliedPlatform, LogRecord, LogStream, MemoryLogs, MemoryStore, Report, SourceRow, Store,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -500,6 +500,20 @@ async fn output_is_read_in_order_and_the_reading_is_audited_once() {
         let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
         assert_eq!((&last["text"], &last["step"]), (&json!("line 599\n"), &json!("main")));
     }
+    // What comes with the report follows what was appended, once each.
+    let report = Report {
+        outcome: crate::domain::Outcome::Success,
+        reason: None,
+        outputs: BTreeMap::new(),
+        record: crate::record::AttemptRecord::default(),
+        log_end: vec![piece(600, "the end\n")],
+    };
+    house.store.complete(&lease.permit, &lease.attempt, report, NOW).await.unwrap();
+    let (_, body) = house.ask(1, "GET", &target, Value::Null).await;
+    let lines: Vec<Value> =
+        body.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let numbers: Vec<u64> = lines.iter().map(|line| line["sequence"].as_u64().unwrap()).collect();
+    assert_eq!((numbers, &lines[600]["text"]), ((0..=600).collect(), &json!("the end\n")));
     let reads = house.audit("acme").await.into_iter().filter(|entry| entry.starts_with("logs.read")).count();
     assert_eq!(reads, 1);
     let (status, _) = house.ask(1, "GET", &format!("{target}?step=nonsense"), Value::Null).await;

@@ -397,6 +397,7 @@ impl ToldLeases {
                 reason: Some("given, not run".to_owned()),
                 outputs,
                 record: AttemptRecord { sandbox: "not started".to_owned(), ..AttemptRecord::default() },
+                log_end: Vec::new(),
             };
             next = self.inner.complete(&lease.permit, &lease.attempt, report).await?;
         }
@@ -437,8 +438,11 @@ impl Leases for ToldLeases {
         attempt: &AttemptId,
         report: Report,
     ) -> Result<Option<Lease>, LeaseError> {
-        let outcome = report.outcome;
+        let (outcome, log_end) = (report.outcome, report.log_end.clone());
         let next = self.inner.complete(permit, attempt, report).await?;
+        if !log_end.is_empty() {
+            self.tell(Told::Wrote(attempt.clone(), log_end)).await;
+        }
         self.tell(Told::Ended(attempt.clone(), outcome)).await;
         let next = self.answer(next).await?;
         // Another step may be free, or the run over.

@@ -39,7 +39,7 @@ impl Bench {
             Some(actual) => Standing::of(&actual),
             None => Standing::unseen(acme()),
         };
-        self.store.actual(&Permit::for_reconcile(&standing, at(1_000))).await.unwrap()
+        Arc::unwrap_or_clone(self.store.actual(&Permit::for_reconcile(&standing, at(1_000))).await.unwrap())
     }
 
     /// Plans and applies a state, as the loop does.

@@ -284,6 +284,7 @@ fn report(ended: Ended, masking: &Arc<Masking>, stored: Stored, secrets_used: Ve
             log_bytes: stored.bytes,
             log_digest: stored.digest,
         },
+        log_end: stored.end,
     }
 }
 
@@ -304,7 +305,7 @@ fn unstarted(outcome: Outcome, kind: ExitKind, reason: Option<String>) -> Report
         sandbox: "not started".into(),
         ..AttemptRecord::default()
     };
-    Report { outcome, reason, outputs: BTreeMap::new(), record }
+    Report { outcome, reason, outputs: BTreeMap::new(), record, log_end: Vec::new() }
 }
 
 fn json<T: serde::Serialize>(value: &T) -> serde_json::Value {

@@ -18,7 +18,7 @@ use super::hold::Hold;
 use super::leases::{LeaseError, Leases};
 use super::masking::{Masked, Masking};
 use crate::domain::{Clock, Timestamp};
-use crate::store::{LogRecord, LogStream};
+use crate::store::{LOG_END_BYTES_MAX, LogRecord, LogStream};
 
 /// Bytes of output that are stored as they come.
 const HEAD_BYTES_MAX: usize = 9 * 1024 * 1024;
@@ -28,18 +28,22 @@ const TAIL_BYTES_MAX: usize = 1024 * 1024;
 const FLOOD_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Bytes of one piece, and of what is sent to the logs at once.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that are left for what tenantry says last.
+const NOTE_BYTES: usize = 2 * 1024;
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// The wait before logs that are unavailable are tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What was stored of an attempt's output.
+/// What there is of an attempt's output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stored {
     /// Bytes.
     pub(super) bytes: u64,
     /// SHA-256 over the texts in order, hex; `None` without any.
     pub(super) digest: Option<String>,
+    /// The last of it, which is not appended but goes with the report.
+    pub(super) end: Vec<LogRecord>,
 }
 
 /// The readers and the collector of one attempt.
@@ -93,8 +97,8 @@ impl Capture {
             stored: 0,
             digest: Sha256::new(),
         };
-        // Only the readers have senders now: when both have ended, what they gave is stored while the sandbox is
-        // still being taken down.
+        // Only the readers have senders now: when both have ended, more than a report can carry is stored while the
+        // sandbox is still being taken down.
         drop(sender);
         let (note, last) = oneshot::channel();
         let collector = tokio::spawn(collector.collect(receiver, last));
@@ -106,8 +110,8 @@ impl Capture {
         self.flooded.notified().await;
     }
 
-    /// Waits for the end of the streams, at most `drain`: what keeps them open is dead or unreachable. Then stores what
-    /// is left and, last, what tenantry says about the attempt.
+    /// Waits for the end of the streams, at most `drain`: what keeps them open is dead or unreachable. Then gives or stores
+    /// what is left and, last, what tenantry says about the attempt.
     pub(super) async fn finish(self, drain: Duration, note: Option<String>) -> Stored {
         let end = Instant::now() + drain;
         for mut reader in self.readers {
@@ -238,10 +242,13 @@ impl Collector {
             }
         }
         self.take_tail();
-        if self.flush().await
-            && let Ok(note) = note.await
-        {
+        if self.pending_bytes > LOG_END_BYTES_MAX - NOTE_BYTES && !self.flush().await {
+            return self.result();
+        }
+        if let Ok(note) = note.await {
             self.keep(note);
+        }
+        if self.pending_bytes > LOG_END_BYTES_MAX {
             self.flush().await;
         }
         self.result()
@@ -313,16 +320,23 @@ impl Collector {
                 }
             }
         }
-        for record in &records {
-            self.stored += record.text.len() as u64;
-            self.digest.update(record.text.as_bytes());
-        }
+        self.count(&records);
         true
     }
 
-    fn result(self) -> Stored {
+    fn count(&mut self, records: &[LogRecord]) {
+        for record in records {
+            self.stored += record.text.len() as u64;
+            self.digest.update(record.text.as_bytes());
+        }
+    }
+
+    /// What was stored, with what is still pending, which goes with the report.
+    fn result(mut self) -> Stored {
+        let end = std::mem::take(&mut self.pending);
+        self.count(&end);
         let digest = (self.stored > 0).then(|| hex::encode(self.digest.finalize()));
-        Stored { bytes: self.stored, digest }
+        Stored { bytes: self.stored, digest, end }
     }
 }
 

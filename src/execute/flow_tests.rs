@@ -350,7 +350,8 @@ impl House {
                     item: step.item,
                     attempt: step.attempt,
                 };
-                let records = self.logs.read(&permit, &id, 0, 1000).await.expect("readable");
+                let mut records = self.logs.read(&permit, &id, 0, 1000).await.expect("readable");
+                records.extend(self.store.log_end(&permit, &id).await.expect("readable"));
                 records.iter().for_each(|record| text.push_str(&record.text));
             }
         }

@@ -19,7 +19,7 @@ use crate::domain::{
 use crate::run::samples;
 use crate::sandbox::{Program, StepOutput};
 use crate::sops::Plaintext;
-use crate::store::{Lease, LogRecord, LogStream, Renewal, Report};
+use crate::store::{LOG_END_BYTES_MAX, Lease, LogRecord, LogStream, Renewal, Report};
 
 const NOW: i64 = 1_795_000_000_000;
 
@@ -118,7 +118,34 @@ async fn captured(
 ) -> super::capture::Stored {
     let leases: Arc<dyn Leases> = Arc::<Told>::clone(told);
     let capture = Capture::start(Cursor::new(stdout), Cursor::new(stderr), masking, leases, hold(), &clock());
-    capture.finish(Duration::from_secs(5), Some("[said]\n".into())).await
+    let stored = capture.finish(Duration::from_secs(5), Some("[said]\n".into())).await;
+    assert!(stored.end.iter().map(|record| record.text.len()).sum::<usize>() <= LOG_END_BYTES_MAX);
+    told.records.lock().expect("whole").extend_from_slice(&stored.end);
+    stored
+}
+
+#[tokio::test]
+async fn a_short_output_goes_with_the_report_and_a_longer_one_is_appended() {
+    // The note has its place in the row, so that a script's words and what is said of its end are one piece.
+    for (length, goes_with_report) in [(0, true), (14 * 1024, true), (14 * 1024 + 1, false), (200_000, false)]
+    {
+        let (told, masking) = (Arc::new(Told::default()), Arc::new(Masking::default()));
+        let leases: Arc<dyn Leases> = Arc::<Told>::clone(&told);
+        let (out, err) = (Cursor::new(vec![b'x'; length]), Cursor::new(Vec::new()));
+        let capture = Capture::start(out, err, &masking, leases, hold(), &clock());
+        let stored = capture.finish(Duration::from_secs(5), Some("[said]\n".into())).await;
+        assert_eq!(told.records.lock().expect("whole").is_empty(), goes_with_report, "{length}");
+        told.records.lock().expect("whole").extend_from_slice(&stored.end);
+        assert_eq!(told.shown(LogStream::Stdout).len(), length);
+        assert_eq!(told.shown(LogStream::System), "[said]\n");
+        let whole = format!("{}[said]\n", "x".repeat(length));
+        assert_eq!((stored.bytes, stored.digest), (whole.len() as u64, Some(hex_digest(&whole))), "{length}");
+    }
+}
+
+fn hex_digest(text: &str) -> String {
+    use sha2::Digest as _;
+    hex::encode(sha2::Sha256::digest(text))
 }
 
 #[tokio::test]
@@ -161,8 +188,9 @@ async fn logs_that_are_unavailable_are_waited_for() {
         .lock()
         .expect("whole")
         .extend([LeaseError::Unavailable("full".into()), LeaseError::Unavailable("full".into())]);
-    captured(&told, &masking, b"kept\n".to_vec(), Vec::new()).await;
-    assert_eq!(told.shown(LogStream::Stdout), "kept\n");
+    let long = "kept\n".repeat(5_000);
+    captured(&told, &masking, long.clone().into_bytes(), Vec::new()).await;
+    assert_eq!(told.shown(LogStream::Stdout), long);
 }
 
 #[tokio::test]
@@ -171,7 +199,7 @@ async fn output_of_a_lease_that_is_over_is_dropped() {
     told.failures.lock().expect("whole").push_back(LeaseError::Over);
     let hold = hold();
     let leases: Arc<dyn Leases> = Arc::<Told>::clone(&told);
-    let (out, err) = (Cursor::new(b"late\n".to_vec()), Cursor::new(Vec::new()));
+    let (out, err) = (Cursor::new("late\n".repeat(5_000).into_bytes()), Cursor::new(Vec::new()));
     let capture = Capture::start(out, err, &masking, leases, Arc::clone(&hold), &clock());
     assert_eq!(capture.finish(Duration::from_secs(5), None).await.bytes, 0);
     assert_eq!(*hold.asks().borrow(), Ask::Lost);
@@ -184,9 +212,9 @@ async fn a_stream_that_stays_open_is_not_waited_for() {
     tokio::io::AsyncWriteExt::write_all(&mut near, b"before\n").await.expect("written");
     let leases: Arc<dyn Leases> = Arc::<Told>::clone(&told);
     let capture = Capture::start(far, Cursor::new(Vec::new()), &masking, leases, hold(), &clock());
-    tokio::time::timeout(Duration::from_secs(5), capture.finish(Duration::from_millis(50), None))
-        .await
-        .expect("ends");
+    let finishing = capture.finish(Duration::from_millis(50), None);
+    let stored = tokio::time::timeout(Duration::from_secs(5), finishing).await.expect("ends");
+    told.records.lock().expect("whole").extend_from_slice(&stored.end);
     assert_eq!(told.shown(LogStream::Stdout), "before\n");
     drop(near);
 }

@@ -174,7 +174,7 @@ async fn until_not_overtaken(
     tenant: &TenantId,
     before: &StatusRow,
     released: bool,
-    mut actual: Option<ActualState>,
+    mut actual: Option<Arc<ActualState>>,
 ) -> Result<StatusRow, Failure> {
     let mut overtaken = 0;
     loop {
@@ -204,7 +204,7 @@ async fn fail(
     };
     let keys = seen.keys(tenant, before.keys.shared.keys().map(String::as_str));
     let row = StatusRow { keys, ..status::after(before, seen.revision(), outcome, seen.now) };
-    write(ports, &actual(ports, tenant, seen.now).await?, &row, seen.now).await?;
+    write(ports, &*actual(ports, tenant, seen.now).await?, &row, seen.now).await?;
     Ok(row)
 }
 
@@ -214,7 +214,7 @@ async fn once(
     tenant: &TenantId,
     before: &StatusRow,
     released: bool,
-    actual: Option<ActualState>,
+    actual: Option<Arc<ActualState>>,
 ) -> Result<StatusRow, Failure> {
     let actual = match actual {
         Some(actual) => actual,
@@ -253,7 +253,7 @@ pub(super) fn is_gone(listing: &Listing, tenant: &TenantId) -> bool {
 }
 
 /// The actual state to plan against; for a tenant that was removed, that of the one which takes its name.
-async fn actual(ports: &Ports, tenant: &TenantId, now: Timestamp) -> Result<ActualState, Failure> {
+async fn actual(ports: &Ports, tenant: &TenantId, now: Timestamp) -> Result<Arc<ActualState>, Failure> {
     let standing = match ports.store.access(tenant).await? {
         Some(known) => Standing::of(&known),
         None => Standing::unseen(tenant.clone()),
@@ -315,7 +315,7 @@ impl Looking<'_> {
         &mut self,
         mut desired: DesiredState,
         found: &[Diagnostic],
-        actual: ActualState,
+        actual: Arc<ActualState>,
     ) -> Result<StatusRow, Failure> {
         let used: Vec<_> = shared_used(&desired).collect();
         desired.keys = self.seen.keys(self.tenant, used.iter().map(String::as_str));
@@ -360,7 +360,7 @@ impl Looking<'_> {
     }
 
     /// Leaves the tenant where it is; what its readable files take away is taken all the same.
-    async fn stay_invalid(&mut self, read: &Read, actual: ActualState) -> Result<StatusRow, Failure> {
+    async fn stay_invalid(&mut self, read: &Read, actual: Arc<ActualState>) -> Result<StatusRow, Failure> {
         let roles = read.restrictions.roles.as_ref().map(|(grants, elevations)| (grants, elevations));
         let taken = plan::restricted_by_files(&actual, roles, read.restrictions.revoked.as_ref());
         let actual = self.restrict(actual, taken).await?;
@@ -398,7 +398,11 @@ impl Looking<'_> {
     }
 
     /// Applies removals alone and gives the actual state after them.
-    async fn restrict(&mut self, actual: ActualState, removals: Removals) -> Result<ActualState, Failure> {
+    async fn restrict(
+        &mut self,
+        actual: Arc<ActualState>,
+        removals: Removals,
+    ) -> Result<Arc<ActualState>, Failure> {
         if removals.is_empty() || actual.applied.is_none() || actual.removed.is_some() {
             return Ok(actual);
         }

@@ -135,7 +135,7 @@ impl World {
     }
 
     async fn actual(&self, tenant: &str) -> ActualState {
-        self.store.access(&tenant.parse().unwrap()).await.unwrap().unwrap()
+        Arc::unwrap_or_clone(self.store.access(&tenant.parse().unwrap()).await.unwrap().unwrap())
     }
 
     /// Whether the person has the role in the applied state.

@@ -75,6 +75,7 @@ conformance!(
     a_run_goes_from_queue_to_record,
     a_completed_step_leases_the_next_to_the_same_worker,
     a_repeated_completion_gives_the_same_answer,
+    the_end_of_an_output_comes_with_the_report,
     a_lease_that_is_over_can_write_nothing,
     a_dead_workers_leases_are_given_up_at_once,
     a_renewed_lease_lasts_and_says_when_its_end_is_asked_for,
@@ -113,13 +114,14 @@ type Tested = Arc<dyn Store>;
 const WORKER: &str = "embedded";
 
 async fn now_of(store: &Tested, name: &str) -> ActualState {
-    store.access(&tenant_id(name)).await.unwrap().unwrap()
+    Arc::unwrap_or_clone(store.access(&tenant_id(name)).await.unwrap().unwrap())
 }
 
 /// Applies a tenant with these workflows at the commit of a number.
 async fn apply(store: &Tested, name: &str, number: u64, next: TenantState) -> AppliedAt {
     let tenant = tenant_id(name);
-    let actual = store.access(&tenant).await.unwrap().unwrap_or_else(|| ActualState::empty(tenant.clone()));
+    let actual =
+        store.access(&tenant).await.unwrap().unwrap_or_else(|| ActualState::empty(tenant.clone()).into());
     let permit = reconcile(&actual, START);
     let expected = store.actual(&permit).await.unwrap().generation;
     store.apply(&permit, &application(&tenant, expected, number, Some(next)), START).await.unwrap()
@@ -176,7 +178,7 @@ async fn a_tenant_is_applied_once_and_seen_by_who_may(store: Tested) {
     assert_eq!((heads[0].authority, heads[0].status.status), (0, Status::Applied));
     let permit = right::<ViewHealth>("audrey", &actual, START);
     assert_eq!(store.status(&permit).await.unwrap().applied_generation, 1);
-    assert_eq!(store.view(&right::<View>("audrey", &actual, START)).await.unwrap(), actual);
+    assert_eq!(*store.view(&right::<View>("audrey", &actual, START)).await.unwrap(), actual);
     let changed = apply(&store, "acme", 3, state(&[workflow("w", &["main", "more"])])).await;
     assert_eq!((changed.generation, changed.changed), (2, true));
     assert_eq!(store.tenants().await.unwrap()[0].status.applied_generation, 2);
@@ -416,6 +418,31 @@ async fn a_repeated_completion_gives_the_same_answer(store: Tested) {
         store.audit(&right::<ViewAccess>("audrey", &now_of(&store, "acme").await, START), 0, 99).await;
     let ended = audit.unwrap().into_iter().filter(|record| record.entry.action == "attempt.ended").count();
     assert_eq!(ended, 1, "recorded once");
+}
+
+async fn the_end_of_an_output_comes_with_the_report(store: Tested) {
+    let w = workflow("w", &["main"]);
+    apply(&store, "acme", 1, state(std::slice::from_ref(&w))).await;
+    apply(&store, "globex", 2, state(std::slice::from_ref(&w))).await;
+    start(&store, &w, 1, START).await;
+    let lease = claim(&store, 1, START).await.remove(0);
+    let view = right::<View>("audrey", &now_of(&store, "acme").await, at(2));
+    assert_eq!(store.log_end(&view, &lease.attempt).await.unwrap(), [], "it runs");
+    let piece = |sequence, text: String| LogRecord { sequence, at: START, stream: LogStream::Stderr, text };
+    let said = |text: String| Report { log_end: vec![piece(3, text)], ..report(Outcome::Success) };
+    let long = said("x".repeat(LOG_END_BYTES_MAX + 1));
+    refused(store.complete(&lease.permit, &lease.attempt, long, at(1)).await, "refused");
+    assert_eq!(show(&store, 1, at(1)).await.state, Phase::Running, "nothing was recorded");
+    let whole = "\u{1F980}".repeat(LOG_END_BYTES_MAX / 4);
+    store.complete(&lease.permit, &lease.attempt, said(whole.clone()), at(1)).await.unwrap();
+    assert_eq!(store.log_end(&view, &lease.attempt).await.unwrap(), [piece(3, whole.clone())]);
+    // Said again, since the reply was lost: it stands there once.
+    store.complete(&lease.permit, &lease.attempt, said(whole.clone()), at(2)).await.unwrap();
+    assert_eq!(store.log_end(&view, &lease.attempt).await.unwrap(), [piece(3, whole)]);
+    let other = AttemptId { attempt: 2, ..lease.attempt.clone() };
+    refused(store.log_end(&view, &other).await, "not found");
+    let stranger = right::<View>("audrey", &now_of(&store, "globex").await, at(2));
+    refused(store.log_end(&stranger, &lease.attempt).await, "not found");
 }
 
 async fn a_lease_that_is_over_can_write_nothing(store: Tested) {

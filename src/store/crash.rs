@@ -50,7 +50,7 @@ async fn child() {
     for number in first..first + RUNS {
         now = now + Length::from_millis(10);
         let actual =
-            store.access(&tenant).await.unwrap().unwrap_or_else(|| ActualState::empty(tenant.clone()));
+            store.access(&tenant).await.unwrap().unwrap_or_else(|| ActualState::empty(tenant.clone()).into());
         if actual.generation == 0 || number % 5 == 0 {
             let mut next = state(&[two_steps()]);
             next.settings.environment = Some(format!("e{number}"));

@@ -94,11 +94,11 @@ impl Play {
     fn new(store: Arc<dyn Store>) -> Self {
         Self { store, now: START, runs: 0, leases: Vec::new(), tokens: BTreeSet::new(), said: Vec::new() }
     }
-    async fn actual(&self, tenant: u8) -> Option<ActualState> {
+    async fn actual(&self, tenant: u8) -> Option<Arc<ActualState>> {
         self.store.access(&tenant_id(name(tenant))).await.unwrap()
     }
     /// The tenant, if it is there for people.
-    async fn live(&self, tenant: u8) -> Option<ActualState> {
+    async fn live(&self, tenant: u8) -> Option<Arc<ActualState>> {
         self.actual(tenant).await.filter(|actual| actual.removed.is_none())
     }
     fn say<T: std::fmt::Debug>(&mut self, what: &str, answer: Result<T, StoreError>) -> Option<T> {
@@ -133,7 +133,8 @@ impl Play {
         match act {
             Act::Apply { tenant, shape } => {
                 let id = tenant_id(name(*tenant));
-                let actual = self.actual(*tenant).await.unwrap_or_else(|| ActualState::empty(id.clone()));
+                let actual =
+                    self.actual(*tenant).await.unwrap_or_else(|| ActualState::empty(id.clone()).into());
                 let permit = reconcile(&actual, now);
                 let expected = store.actual(&permit).await.unwrap().generation;
                 let next = application(&id, expected, u64::from(*shape), Some(state(&workflows(*shape))));
@@ -308,7 +309,7 @@ impl Play {
             let mut verifier = crate::record::Verifier::default();
             audit.iter().for_each(|record| verifier.push(&serde_json::to_value(record).unwrap()));
             assert_eq!(verifier.finish(None), []);
-            tenants.insert(name(tenant), json!({ "actual": actual, "runs": runs, "audit": audit }));
+            tenants.insert(name(tenant), json!({ "actual": *actual, "runs": runs, "audit": audit }));
         }
         let heads = format!("{:?}", self.store.tenants().await.unwrap());
         json!({ "tenants": tenants, "heads": heads, "said": self.said })

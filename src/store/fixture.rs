@@ -289,6 +289,7 @@ pub(crate) fn report(outcome: Outcome) -> Report {
         reason: (outcome != Outcome::Success).then(|| "exited with code 1".to_owned()),
         outputs: BTreeMap::new(),
         record: AttemptRecord { exit: Value::Null, log_bytes: 7, ..AttemptRecord::default() },
+        log_end: Vec::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::rows::{
     Again, AttemptRow, Chain, Document, Eligible, Engine, Found, Held, Job, Outlook, Place, Rows, RunKey,
     RunRow, Scope, Turn, Work,
 };
-use super::{Offer, Pending, RunFilter, Sealer, StoreError, TenantHead};
+use super::{LogRecord, Offer, Pending, RunFilter, Sealer, StoreError, TenantHead};
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, Outcome, RunId, RunPins, TenantId,
     Timestamp, TriggerKind, WorkflowId,
@@ -51,6 +51,12 @@ impl MemoryStore {
 /// What makes a run the only one of its trigger.
 type TriggerKey = (Scope, WorkflowId, TriggerKind, String);
 
+/// An attempt by its number, with that of its item.
+fn attempt_key(scope: &Scope, id: &AttemptId) -> (RunKey, Place, u32) {
+    let run = RunKey { scope: scope.clone(), id: id.run.clone() };
+    (run, Place { step: id.step.clone(), item: id.item.unwrap_or(0) }, id.attempt)
+}
+
 #[derive(Clone, Default)]
 struct MemoryRows {
     sealer: Option<Sealer>,
@@ -66,6 +72,7 @@ struct MemoryRows {
     jobs: BTreeMap<(RunKey, Place), Job>,
     turns: BTreeMap<Scope, Turn>,
     attempts: BTreeMap<(RunKey, Place, u32), AttemptRow>,
+    log_ends: BTreeMap<(RunKey, Place, u32), Vec<LogRecord>>,
     cursors: BTreeMap<Scope, BTreeMap<(WorkflowId, String), Timestamp>>,
     audit: BTreeMap<Chain, Vec<AuditRecord>>,
 }
@@ -369,9 +376,16 @@ impl Rows for MemoryRows {
         Ok(())
     }
     async fn attempt(&mut self, scope: &Scope, id: &AttemptId) -> Found<Option<AttemptRow>> {
-        let run = RunKey { scope: scope.clone(), id: id.run.clone() };
-        let place = Place { step: id.step.clone(), item: id.item.unwrap_or(0) };
-        Ok(self.attempts.get(&(run, place, id.attempt)).cloned())
+        Ok(self.attempts.get(&attempt_key(scope, id)).cloned())
+    }
+    async fn put_log_end(&mut self, scope: &Scope, id: &AttemptId, end: &[LogRecord]) -> Found<()> {
+        self.log_ends.insert(attempt_key(scope, id), end.to_vec());
+        Ok(())
+    }
+    async fn log_end(&mut self, scope: &Scope, id: &AttemptId) -> Found<Option<Vec<LogRecord>>> {
+        let key = attempt_key(scope, id);
+        let known = self.attempts.contains_key(&key);
+        Ok(known.then(|| self.log_ends.get(&key).cloned().unwrap_or_default()))
     }
     async fn attempts(&mut self, scope: &Scope, runs: &[RunId]) -> Found<BTreeMap<RunId, Vec<AttemptRow>>> {
         let mut found: BTreeMap<RunId, Vec<AttemptRow>> = BTreeMap::new();

@@ -240,6 +240,9 @@ pub struct Report {
     pub outputs: BTreeMap<crate::domain::FieldName, Value>,
     /// What the record keeps of it: exit, usage, versions delivered, redaction hits, sandbox tier.
     pub record: crate::record::AttemptRecord,
+    /// The last of its output, where it was not appended before: at most [`LOG_END_BYTES_MAX`] of text. It stands in the
+    /// attempt's row, written with its end, so that a step of few words costs no file.
+    pub log_end: Vec<LogRecord>,
 }
 
 /// Actual state, queue, leases and records. Every method is one transaction and takes its own time from `now`.
@@ -251,7 +254,7 @@ pub trait Store: Send + Sync {
     // --- reconcile ---
 
     /// The actual state of the permit's tenant; empty for one never seen.
-    async fn actual(&self, permit: &Permit<action::Reconcile>) -> Result<ActualState, StoreError>;
+    async fn actual(&self, permit: &Permit<action::Reconcile>) -> Result<Arc<ActualState>, StoreError>;
     /// Applies one tenant: state, inventory, audit, status and runs land together or not at all.
     ///
     /// # Errors
@@ -387,7 +390,7 @@ pub trait Store: Send + Sync {
         permit: &Permit<action::Schedule>,
     ) -> Result<BTreeMap<(WorkflowId, String), Timestamp>, StoreError>;
     /// What the tenant has applied, for the scheduler and for starts.
-    async fn applied(&self, permit: &Permit<action::Schedule>) -> Result<ActualState, StoreError>;
+    async fn applied(&self, permit: &Permit<action::Schedule>) -> Result<Arc<ActualState>, StoreError>;
     /// Leases up to `slots` attempts, fair among tenants; the one method without a tenant.
     async fn claim(
         &self,
@@ -427,6 +430,16 @@ pub trait Store: Send + Sync {
         report: Report,
         now: Timestamp,
     ) -> Result<Option<Lease>, StoreError>;
+    /// The last of an attempt's output, as it came with its report; what came before is in the logs. Empty for an attempt that
+    /// has not ended or whose whole output was appended.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is no such attempt in the permit's tenant.
+    async fn log_end(
+        &self,
+        permit: &Permit<action::View>,
+        attempt: &AttemptId,
+    ) -> Result<Vec<LogRecord>, StoreError>;
     /// Says whether the attempt is still this worker's: the fence of log appends.
     ///
     /// # Errors
@@ -467,7 +480,7 @@ pub trait Store: Send + Sync {
         permit: &Permit<action::ReadSecret>,
         attempt: &AttemptId,
         now: Timestamp,
-    ) -> Result<ActualState, StoreError>;
+    ) -> Result<Arc<ActualState>, StoreError>;
     /// Writes an audit entry of an attempt and is durable when it returns; used before a secret is opened.
     async fn audit_attempt(
         &self,
@@ -531,7 +544,7 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Vec<AppliedCommit>, StoreError>;
     /// The actual state, for people who may look.
-    async fn view(&self, permit: &Permit<action::View>) -> Result<ActualState, StoreError>;
+    async fn view(&self, permit: &Permit<action::View>) -> Result<Arc<ActualState>, StoreError>;
     /// The tenant's audit chain from `after` on, at most `limit` records.
     async fn audit(
         &self,
@@ -542,7 +555,7 @@ pub trait Store: Send + Sync {
     /// The platform's audit chain from `after` on, at most `limit` records; who may read it is the caller's to ask.
     async fn platform_audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
     /// Who may do what in a tenant: the state that `authz::decide` takes; `None` for one never seen.
-    async fn access(&self, tenant: &TenantId) -> Result<Option<ActualState>, StoreError>;
+    async fn access(&self, tenant: &TenantId) -> Result<Option<Arc<ActualState>>, StoreError>;
     /// Writes an entry that belongs to no other operation, such as a denial.
     async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
     /// Now, never earlier than the last recorded time.
@@ -685,3 +698,6 @@ pub enum Renewal {
 
 /// The length of a lease. Source: design page `store.md`.
 pub const LEASE: Length = Length::from_secs(60);
+
+/// The most text of an output's end that comes with a report and stands in a row. Source: design page `runs.md`.
+pub const LOG_END_BYTES_MAX: usize = 16 * 1024;

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::pending::LastFetch;
-use super::{Offer, Pending, RunFilter, Sealer, StoreError, TenantHead};
+use super::{LogRecord, Offer, Pending, RunFilter, Sealer, StoreError, TenantHead};
 use crate::domain::{
     ActualState, AppliedCommit, AttemptId, AuditRecord, Code, CommitId, Outcome, Phase, RunId, RunPins,
     StatusRow, StepId, TenantId, Timestamp, Trigger, TriggerKind, WorkflowId,
@@ -276,6 +276,10 @@ pub(super) trait Rows: Send {
 
     async fn put_attempt(&mut self, attempt: &AttemptRow) -> Found<()>;
     async fn attempt(&mut self, scope: &Scope, id: &AttemptId) -> Found<Option<AttemptRow>>;
+    /// Keeps the last of an attempt's output.
+    async fn put_log_end(&mut self, scope: &Scope, id: &AttemptId, end: &[LogRecord]) -> Found<()>;
+    /// The last of an attempt's output; `None` if there is no such attempt.
+    async fn log_end(&mut self, scope: &Scope, id: &AttemptId) -> Found<Option<Vec<LogRecord>>>;
     /// The attempts of some runs of one scope in the order they were leased.
     async fn attempts(&mut self, scope: &Scope, runs: &[RunId]) -> Found<BTreeMap<RunId, Vec<AttemptRow>>>;
 

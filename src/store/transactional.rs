@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use super::operations as op;
 use super::rows::{Document, Engine, work};
 use super::{
-    Application, AppliedAt, AppliedPlatform, Asked, Fired, Lease, Offer, Pending, PinRequest, Renewal,
-    Report, RunFilter, Sealer, SourceRow, Started, Store, StoreError, Swept, TenantHead,
+    Application, AppliedAt, AppliedPlatform, Asked, Fired, Lease, LogRecord, Offer, Pending, PinRequest,
+    Renewal, Report, RunFilter, Sealer, SourceRow, Started, Store, StoreError, Swept, TenantHead,
 };
 use crate::authz::{Permit, action};
 use crate::domain::{
@@ -26,16 +26,11 @@ macro_rules! work {
     };
 }
 
-/// A state as its caller owns it.
-fn owned(state: Arc<ActualState>) -> ActualState {
-    Arc::unwrap_or_clone(state)
-}
-
 #[async_trait]
 impl<E: Engine> Store for E {
-    async fn actual(&self, permit: &Permit<action::Reconcile>) -> Result<ActualState, StoreError> {
+    async fn actual(&self, permit: &Permit<action::Reconcile>) -> Result<Arc<ActualState>, StoreError> {
         let permit = permit.clone();
-        self.read(work!(|rows| op::actual(rows, &permit))).await.map(owned)
+        self.read(work!(|rows| op::actual(rows, &permit))).await
     }
     async fn apply(
         &self,
@@ -205,9 +200,9 @@ impl<E: Engine> Store for E {
         let permit = permit.clone();
         self.read(work!(|rows| op::schedule_cursors(rows, &permit))).await
     }
-    async fn applied(&self, permit: &Permit<action::Schedule>) -> Result<ActualState, StoreError> {
+    async fn applied(&self, permit: &Permit<action::Schedule>) -> Result<Arc<ActualState>, StoreError> {
         let permit = permit.clone();
-        self.read(work!(|rows| op::applied(rows, &permit))).await.map(owned)
+        self.read(work!(|rows| op::applied(rows, &permit))).await
     }
     async fn claim(
         &self,
@@ -255,6 +250,14 @@ impl<E: Engine> Store for E {
         let (permit, attempt) = (permit.clone(), attempt.clone());
         self.write(work!(|rows| op::complete(rows, &permit, &attempt, report, now))).await
     }
+    async fn log_end(
+        &self,
+        permit: &Permit<action::View>,
+        attempt: &AttemptId,
+    ) -> Result<Vec<LogRecord>, StoreError> {
+        let (permit, attempt) = (permit.clone(), attempt.clone());
+        self.read(work!(|rows| op::log_end(rows, &permit, &attempt))).await
+    }
     async fn holds(
         &self,
         permit: &Permit<action::Execute>,
@@ -300,9 +303,9 @@ impl<E: Engine> Store for E {
         permit: &Permit<action::ReadSecret>,
         attempt: &AttemptId,
         now: Timestamp,
-    ) -> Result<ActualState, StoreError> {
+    ) -> Result<Arc<ActualState>, StoreError> {
         let (permit, attempt) = (permit.clone(), attempt.clone());
-        self.read(work!(|rows| op::reach(rows, &permit, &attempt, now))).await.map(owned)
+        self.read(work!(|rows| op::reach(rows, &permit, &attempt, now))).await
     }
     async fn audit_attempt(
         &self,
@@ -355,9 +358,9 @@ impl<E: Engine> Store for E {
         let permit = permit.clone();
         self.read(work!(|rows| op::applied_commits(rows, &permit, limit))).await
     }
-    async fn view(&self, permit: &Permit<action::View>) -> Result<ActualState, StoreError> {
+    async fn view(&self, permit: &Permit<action::View>) -> Result<Arc<ActualState>, StoreError> {
         let permit = permit.clone();
-        self.read(work!(|rows| op::view(rows, &permit))).await.map(owned)
+        self.read(work!(|rows| op::view(rows, &permit))).await
     }
     async fn audit(
         &self,
@@ -371,9 +374,9 @@ impl<E: Engine> Store for E {
     async fn platform_audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
         self.read(work!(|rows| op::platform_audit(rows, after, limit))).await
     }
-    async fn access(&self, tenant: &TenantId) -> Result<Option<ActualState>, StoreError> {
+    async fn access(&self, tenant: &TenantId) -> Result<Option<Arc<ActualState>>, StoreError> {
         let tenant = tenant.clone();
-        self.read(work!(|rows| op::access(rows, &tenant))).await.map(|state| state.map(owned))
+        self.read(work!(|rows| op::access(rows, &tenant))).await
     }
     async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError> {
         self.write(work!(|rows| op::append_audit(rows, entry))).await

@@ -6,7 +6,8 @@ use crate::domain::ActualState;
 
 /// The tenant with `token` for these purposes and these routes.
 async fn tenant(house: &House, purposes: &[SecretPurpose], routes: &[serde_json::Value]) -> ActualState {
-    let mut actual = house.store.access(&"acme".parse().unwrap()).await.unwrap().unwrap();
+    let actual = house.store.access(&"acme".parse().unwrap()).await.unwrap().unwrap();
+    let mut actual = Arc::unwrap_or_clone(actual);
     let applied = actual.applied.as_mut().unwrap();
     applied.state.settings.alert_routes = routes.to_vec();
     let secret = applied.state.secrets.get_mut(&"token".parse::<SecretName>().unwrap()).unwrap();

@@ -15,7 +15,8 @@ pub(super) async fn a_pin_takes_only_an_applied_commit(store: Tested) {
         let expected = store.access(&tenant).await.unwrap().map_or(0, |actual| actual.generation);
         let mut next = application(&tenant, expected, 1, Some(state(std::slice::from_ref(flow))));
         next.commit = id.parse().unwrap();
-        let actual = store.access(&tenant).await.unwrap().unwrap_or_else(|| ActualState::empty(tenant));
+        let actual =
+            store.access(&tenant).await.unwrap().unwrap_or_else(|| ActualState::empty(tenant).into());
         store.apply(&reconcile(&actual, START), &next, at(u64::try_from(number).unwrap())).await.unwrap();
     }
     let permit = async || right::<Steer>("carol", &now_of(&store, "acme").await, START);

@@ -1,6 +1,7 @@
 //! Logs in a directory of this machine.
 //!
-//! One file an attempt, below the data directory: `logs/TENANT/INCARNATION/RUN/STEP.ITEM.ATTEMPT`. A file is a row
+//! One file for each attempt that wrote more than its report carries, below the data directory:
+//! `logs/TENANT/INCARNATION/RUN/STEP.ITEM.ATTEMPT`. A file is a row
 //! of chunks: a head of fixed size (what follows, how long, from which number on) and the records as JSON lines,
 //! compressed. Heads are skipped through without reading what lies between, so that reading from a number on
 //! costs what is read. A chunk is in the hands of the operating system when it is acknowledged: killing this
@@ -169,7 +170,10 @@ fn append_to(path: &Path, known: Option<End>, records: &[LogRecord]) -> Result<E
         Some(end) => end,
         None => {
             let end = end_of(&mut file, path)?;
-            file.set_len(end.bytes).map_err(fault)?;
+            // Only where something torn is to be cut off: a file that was cut is written to the disk when it is closed.
+            if file.metadata().map_err(fault)?.len() > end.bytes {
+                file.set_len(end.bytes).map_err(fault)?;
+            }
             end
         }
     };
@@ -342,7 +346,7 @@ mod tests {
     }
 
     /// The right to look into a tenant that is applied with one workflow.
-    async fn applied(store: &MemoryStore, name: &str) -> crate::domain::ActualState {
+    async fn applied(store: &MemoryStore, name: &str) -> Arc<crate::domain::ActualState> {
         let (tenant, w) = (tenant_id(name), workflow("w", &["main"]));
         let permit = reconcile(&crate::domain::ActualState::empty(tenant.clone()), START);
         let next = application(&tenant, 0, 1, Some(state(&[w])));

@@ -13,7 +13,8 @@ use super::{LogRecord, StoreError};
 use crate::authz::{Permit, action};
 use crate::domain::{AttemptId, TenantId};
 
-/// The output of attempts. Lies beside the rows, which hold how much of it there is and its digest.
+/// The output of attempts. Lies beside the rows, which hold how much of it there is, its digest, and what came of it with
+/// the attempt's report ([`super::Store::log_end`]).
 ///
 /// A permit decides the tenant: an attempt of another one is not found. Whether a lease still counts is asked of the
 /// store before ([`super::Store::holds`]).

@@ -10,8 +10,8 @@ use crate::domain::{
     Actor, ActualState, AttemptId, AuditEntry, HostPort, RunPins, Step, TenantId, Timestamp, Work,
 };
 use crate::run::{self, RunEvent};
-use crate::store::rows::{Document, Eligible, Found, Job, Place, Rows, RunKey, Scope, Turn};
-use crate::store::{AppliedPlatform, LEASE, Lease, Renewal, Report, StoreError, tenant};
+use crate::store::rows::{Document, Eligible, Found, Job, Place, Rows, RunKey, RunRow, Scope, Turn};
+use crate::store::{AppliedPlatform, LEASE, LOG_END_BYTES_MAX, Lease, Renewal, Report, StoreError, tenant};
 
 /// What one lease costs a tenant in virtual time.
 const TURN_COST: u64 = 1_000;
@@ -37,7 +37,10 @@ pub(in crate::store) async fn claim(
         let Some(((time, name), mut turn)) = line.pop_first() else { break };
         let leased = match servable(rows, &turn.scope, regions, now).await? {
             Some((actual, eligible)) => match rows.next_job(&turn.scope, &eligible).await? {
-                Some(job) => lease(rows, &actual, job, worker, now).await?,
+                Some(job) => match rows.run(&job.run).await? {
+                    Some(run) => lease(rows, &actual, run, job, worker, now).await?,
+                    None => None,
+                },
                 None => None,
             },
             None => None,
@@ -99,15 +102,15 @@ async fn servable(
     Ok(Some((actual, Eligible { begun_only, paused })))
 }
 
-/// Leases one queued job; `None` if its run no longer has it queued.
+/// Leases one queued job of a run; `None` if the run no longer has it queued.
 async fn lease(
     rows: &mut dyn Rows,
     actual: &ActualState,
+    run: RunRow,
     job: Job,
     worker: &str,
     now: Timestamp,
 ) -> Found<Option<Lease>> {
-    let Some(run) = rows.run(&job.run).await? else { return Ok(None) };
     let until = now + LEASE;
     let Place { step, item } = job.place.clone();
     let event = RunEvent::Leased { step: step.clone(), item, attempt: job.attempt, until };
@@ -123,7 +126,7 @@ async fn lease(
 async fn lent(
     rows: &mut dyn Rows,
     actual: &ActualState,
-    run: &crate::store::rows::RunRow,
+    run: &RunRow,
     place: &Place,
     worker: &str,
 ) -> Found<Option<Lease>> {
@@ -269,6 +272,12 @@ pub(in crate::store) async fn complete(
         }
         Err(error) => return Err(error),
     };
+    let said: usize = report.log_end.iter().map(|record| record.text.len()).sum();
+    if said > LOG_END_BYTES_MAX {
+        let why =
+            format!("the output that comes with a report has {LOG_END_BYTES_MAX} bytes at most: append it");
+        return Err(StoreError::Refused(why));
+    }
     let run = rows.run(&job.run).await?.ok_or(StoreError::NotFound)?;
     let event = RunEvent::Completed {
         step: job.place.step.clone(),
@@ -291,9 +300,10 @@ pub(in crate::store) async fn complete(
     let Some(next) = next.filter(|_| actual.incarnation == run.key.scope.incarnation) else {
         return Ok(None);
     };
-    let next = lease(rows, &actual, next, worker, now).await?;
+    let scope = run.key.scope.clone();
+    let next = lease(rows, &actual, run, next, worker, now).await?;
     if next.is_some()
-        && let Some(mut turn) = rows.turn(&run.key.scope).await?
+        && let Some(mut turn) = rows.turn(&scope).await?
     {
         turn.virtual_time += TURN_COST;
         rows.put_turn(&turn).await?;
@@ -336,7 +346,7 @@ fn ended_entry(
     permit: &Permit<action::Execute>,
     attempt: &AttemptId,
     report: &Report,
-    run: &crate::store::rows::RunRow,
+    run: &RunRow,
     now: Timestamp,
 ) -> AuditEntry {
     let digest = report.record.log_digest.as_deref().unwrap_or("none");

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::{audit_in, audit_platform, permitted, scope_of};
 use crate::authz::{Permit, action};
 use crate::domain::{
-    ActualState, AppliedCommit, AuditEntry, AuditRecord, RunId, RunPins, StatusRow, TenantId, Timestamp,
-    WorkflowId,
+    ActualState, AppliedCommit, AttemptId, AuditEntry, AuditRecord, RunId, RunPins, StatusRow, TenantId,
+    Timestamp, WorkflowId,
 };
 use crate::record::RunRecord;
 use crate::run::RunState;
 use crate::store::records::run_record;
 use crate::store::rows::{Chain, Found, Rows, RunKey, RunRow};
-use crate::store::{RunFilter, StoreError};
+use crate::store::{LogRecord, RunFilter, StoreError};
 
 /// The most records of an audit that are read at one time.
 const AUDIT_MAX: u32 = 10_000;
@@ -54,6 +54,16 @@ pub(in crate::store) async fn run(
     let scope = scope_of(&*permitted(rows, permit, now).await?);
     let found = rows.run(&RunKey { scope, id: id.clone() }).await?.ok_or(StoreError::NotFound)?;
     records(rows, vec![found]).await?.pop().ok_or(StoreError::NotFound)
+}
+
+pub(in crate::store) async fn log_end(
+    rows: &mut dyn Rows,
+    permit: &Permit<action::View>,
+    attempt: &AttemptId,
+) -> Found<Vec<LogRecord>> {
+    let now = rows.clock();
+    let scope = scope_of(&*permitted(rows, permit, now).await?);
+    rows.log_end(&scope, attempt).await?.ok_or(StoreError::NotFound)
 }
 
 pub(in crate::store) async fn runs(

@@ -222,7 +222,13 @@ async fn end_attempt(
                 .map_err(|error| StoreError::Corrupt { what: "output", message: error.to_string() })?;
         }
     }
-    rows.put_attempt(&attempt).await
+    rows.put_attempt(&attempt).await?;
+    match report {
+        Some(report) if !report.log_end.is_empty() => {
+            rows.put_log_end(&run.key.scope, &id, &report.log_end).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The attempt as rows name it: with the number of its item, also where there is only one.

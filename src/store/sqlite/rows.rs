@@ -20,7 +20,7 @@ use crate::store::rows::{
     AttemptRow, Chain, Document, Eligible, Found, Held, Job, Outlook, Place, Rows, RunKey, RunRow, Scope,
     Turn,
 };
-use crate::store::{RunFilter, Sealer, StoreError};
+use crate::store::{LogRecord, RunFilter, Sealer, StoreError};
 
 /// What one operation has done beside its rows: dropped if the operation is undone.
 #[derive(Default)]
@@ -94,6 +94,13 @@ fn of_run(statement: &'static str, run: &RunKey) -> Query {
 /// A statement whose first five parameters name an item of a run.
 fn of_place(statement: &'static str, run: &RunKey, place: &Place) -> Query {
     of_run(statement, run).bind(place.step.as_str().to_owned()).bind(place.item)
+}
+
+/// A statement whose first six parameters name an attempt.
+fn of_attempt(statement: &'static str, scope: &Scope, id: &AttemptId) -> Query {
+    let run = RunKey { scope: scope.clone(), id: id.run.clone() };
+    let place = Place { step: id.step.clone(), item: id.item.unwrap_or(0) };
+    of_place(statement, &run, &place).bind(id.attempt)
 }
 
 fn corrupt(what: &'static str, error: &dyn std::fmt::Display) -> StoreError {
@@ -542,10 +549,18 @@ impl Rows for SqliteRows<'_> {
         self.write(query).map(|_| ())
     }
     async fn attempt(&mut self, scope: &Scope, id: &AttemptId) -> Found<Option<AttemptRow>> {
-        let run = RunKey { scope: scope.clone(), id: id.run.clone() };
-        let place = Place { step: id.step.clone(), item: id.item.unwrap_or(0) };
-        let row = self.first(of_place(sql::ATTEMPT, &run, &place).bind(id.attempt))?;
+        let row = self.first(of_attempt(sql::ATTEMPT, scope, id))?;
         row.map(|row| attempt_of(scope, &row)).transpose()
+    }
+    async fn put_log_end(&mut self, scope: &Scope, id: &AttemptId, end: &[LogRecord]) -> Found<()> {
+        let query = of_attempt(sql::PUT_LOG_END, scope, id).bind(json("log", &end)?);
+        self.write(query).map(|_| ())
+    }
+    async fn log_end(&mut self, scope: &Scope, id: &AttemptId) -> Found<Option<Vec<LogRecord>>> {
+        let Some(row) = self.first(of_attempt(sql::LOG_END, scope, id))? else { return Ok(None) };
+        let columns = Columns { row: &row, what: "log" };
+        let end = columns.text_or_null(0)?.map(serde_json::from_str).transpose();
+        end.map(|end| Some(end.unwrap_or_default())).map_err(|error| corrupt("log", &error))
     }
     async fn attempts(&mut self, scope: &Scope, runs: &[RunId]) -> Found<BTreeMap<RunId, Vec<AttemptRow>>> {
         let rows = self.all(of(sql::ATTEMPTS, scope).bind(json("run", &runs)?))?;

@@ -10,8 +10,12 @@ use crate::store::StoreError;
 use crate::store::rows::Found;
 
 /// The steps, first to last; the number of the last is the schema's.
-pub(super) const MIGRATIONS: [&str; 3] =
-    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+pub(super) const MIGRATIONS: [&str; 4] = [
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 const HAS_VERSION: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version'";
 const VERSION: &str = "SELECT coalesce(max(number), 0) FROM schema_version";

@@ -156,6 +156,11 @@ statements! {
         AND incarnation = ?2 AND run_id IN (SELECT value FROM json_each(?3)) \
         ORDER BY run_id, leased_at, step, item, attempt");
 
+    PUT_LOG_END = "UPDATE attempt SET log_end = ?7 WHERE tenant_id = ?1 AND incarnation = ?2 AND run_id = ?3 \
+        AND step = ?4 AND item = ?5 AND attempt = ?6";
+    LOG_END = "SELECT log_end FROM attempt WHERE tenant_id = ?1 AND incarnation = ?2 AND run_id = ?3 \
+        AND step = ?4 AND item = ?5 AND attempt = ?6";
+
     CURSORS = "SELECT workflow, entry, at FROM schedule_cursor WHERE tenant_id = ?1 AND incarnation = ?2";
     PUT_CURSOR = "INSERT INTO schedule_cursor (tenant_id, incarnation, workflow, entry, at) \
         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (tenant_id, incarnation, workflow, entry) \

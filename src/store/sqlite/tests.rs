@@ -28,14 +28,15 @@ async fn refusal_of(path: &Path) -> String {
 
 async fn apply(store: &SqliteStore, name: &str, number: u64, next: crate::domain::TenantState) {
     let tenant = tenant_id(name);
-    let actual = store.access(&tenant).await.unwrap().unwrap_or_else(|| ActualState::empty(tenant.clone()));
+    let actual =
+        store.access(&tenant).await.unwrap().unwrap_or_else(|| ActualState::empty(tenant.clone()).into());
     let permit = reconcile(&actual, START);
     let expected = store.actual(&permit).await.unwrap().generation;
     store.apply(&permit, &application(&tenant, expected, number, Some(next)), START).await.unwrap();
 }
 
 async fn actual(store: &SqliteStore, name: &str) -> ActualState {
-    store.access(&tenant_id(name)).await.unwrap().unwrap()
+    Arc::unwrap_or_clone(store.access(&tenant_id(name)).await.unwrap().unwrap())
 }
 
 /// Opens the database of a closed store past the store.

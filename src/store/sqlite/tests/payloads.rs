@@ -86,7 +86,8 @@ async fn a_database_of_before_holds_nothing_once_it_was_swept() {
         "DROP INDEX run_unclosed",
         "ALTER TABLE run DROP COLUMN closed",
         "DROP TABLE run_payload",
-        "DELETE FROM schema_version WHERE number = 3",
+        "ALTER TABLE attempt DROP COLUMN log_end",
+        "DELETE FROM schema_version WHERE number >= 3",
     ] {
         execute(&mut connection, sql);
     }
