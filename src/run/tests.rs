@@ -479,6 +479,9 @@ fn a_state_is_stored_and_read_back() {
 
 // --- whatever the order of events ---
 
+/// Items of which two have the same key, which fails their step before any of them runs.
+const SAME_KEYS: &str = "[1, 2, 2, 1]";
+
 /// Workflows of one to five steps with every kind of wait, retry, condition, fan-out and `on_failure`.
 fn any_workflow() -> impl Strategy<Value = Workflow> {
     let one =
@@ -500,11 +503,13 @@ fn any_workflow() -> impl Strategy<Value = Workflow> {
                         0 => step.condition = Some("false".into()),
                         1 => step.condition = Some("inputs.missing".into()),
                         2 => {
-                            step.for_each = Some(ForEach {
-                                items: "[1, 2, 2]".into(),
-                                item_key: None,
-                                max_parallel: parallel,
-                            })
+                            let (items, item_key) = match attempts {
+                                1 => ("[1, 2, 2]", None),
+                                2 => ("[1, 2, 3]", Some("string(item)".into())),
+                                _ => (SAME_KEYS, Some("string(item)".into())),
+                            };
+                            step.for_each =
+                                Some(ForEach { items: items.into(), item_key, max_parallel: parallel })
                         }
                         3 | 4 => step.work = asks(attempts.min(2), kind == 4),
                         5 => {
@@ -628,6 +633,13 @@ fn check_step(before: &RunState, play: &Play, event: &RunEvent) -> Result<(), Te
             step.items.iter().filter(|item| matches!(item.phase, Phase::Queued | Phase::Running)).count();
         let parallel = declared.for_each.as_ref().map_or(1, |each| each.max_parallel);
         prop_assert!(active <= usize::try_from(parallel).expect("small"));
+        let keys: BTreeSet<&str> = step.items.iter().map(|item| item.key.as_str()).collect();
+        if declared.for_each.as_ref().is_some_and(|each| each.item_key.is_some()) {
+            prop_assert_eq!(keys.len(), step.items.len(), "each item has a key of its own");
+        }
+        for (item, old) in step.items.iter().zip(before.steps.get(id).map_or(&[][..], |step| &step.items)) {
+            prop_assert_eq!(&item.key, &old.key, "what names an item stays");
+        }
         for item in &step.items {
             prop_assert!(item.tries <= declared.retry.attempts);
             prop_assert!(item.lost <= LOST_LEASES_MAX);
@@ -793,6 +805,9 @@ proptest! {
                 match step.condition.as_deref() {
                     Some("false") => (Outcome::Skipped, asks),
                     Some(_) => (Outcome::Failure, true),
+                    None if step.for_each.as_ref().is_some_and(|each| each.items == SAME_KEYS) => {
+                        (Outcome::Failure, true)
+                    }
                     None if fate(&step.id) => (Outcome::Success, false),
                     None if asks => (Outcome::Rejected, true),
                     None => (Outcome::Failure, true),
