@@ -58,7 +58,7 @@ pub(super) struct Configure {
 }
 
 /// What the helper itself must know about one attempt.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Attempt {
     /// Counts up; never used twice by one daemon.
     pub id: u64,
@@ -194,6 +194,23 @@ pub(super) struct Manifest {
     pub hosts: Vec<HostPort>,
     /// Variable, length.
     pub secret_files: Vec<(String, u64)>,
+}
+
+impl Manifest {
+    /// Of a program with nothing beside.
+    pub(super) fn of(program: Program) -> Self {
+        Self {
+            program,
+            args: Vec::new(),
+            environment: Vec::new(),
+            files: Vec::new(),
+            input: 0,
+            runtime: None,
+            packages: None,
+            hosts: Vec::new(),
+            secret_files: Vec::new(),
+        }
+    }
 }
 
 /// Makes a pair of sockets that keep message boundaries; both are closed on exec.

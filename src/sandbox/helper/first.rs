@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal as Kill};
 
 use super::super::Program;
 use super::super::places::{OUTPUT_NAME, Places, SEARCH_PATH};
-use super::super::wire::{self, MainEnd, Manifest, News, Signal};
+use super::super::wire::{self, Attempt, MainEnd, Manifest, News, Signal, Used};
 use super::groups::Meter;
 use super::rootfs::{Broken, Stage, find_program};
 use super::spare::{self, Given};
@@ -62,6 +62,7 @@ fn stand(
     meter: Option<&Meter>,
     leave: bool,
 ) -> Result<(), Broken> {
+    rehearse();
     let kept: Vec<BorrowedFd<'_>> =
         [ear.as_fd()].into_iter().chain(meter.into_iter().flat_map(Meter::files)).collect();
     enter_groups(doors, &kept)?;
@@ -74,6 +75,17 @@ fn stand(
             rustix::process::set_parent_process_death_signal(Some(Kill::TERM)).stage("the helper")
         }
     }
+}
+
+/// Goes once through what is read and said of an attempt, so that this code is in memory when a script is waited for.
+fn rehearse() {
+    let attempt =
+        serde_json::to_vec(&Attempt::default()).and_then(|text| serde_json::from_slice::<Attempt>(&text));
+    let manifest = Manifest::of(Program::File("script".to_owned()));
+    let manifest = serde_json::to_vec(&manifest).and_then(|text| serde_json::from_slice::<Manifest>(&text));
+    let end = MainEnd { used: Some(Used::default()), ..MainEnd::default() };
+    let said = [News::Up { host_uid: 0 }, News::Main(end)].map(|news| serde_json::to_vec(&news).is_ok());
+    std::hint::black_box((attempt.is_ok(), manifest.is_ok(), said));
 }
 
 /// Puts this process into its control groups and closes every descriptor but `kept`.
@@ -306,7 +318,7 @@ fn become_script(host: &Host, given: &Given, places: &Places, manifest: &Manifes
         rustix::stdio::dup2_stderr(&given.stderr)?;
         sys::close_on_exec()?;
         walls::limit_each_process(&given.attempt, host.has_groups(), host.user_namespace);
-        sys::default_signals();
+        sys::default_signals_again();
         rustix::process::umask(Mode::from_raw_mode(0o077));
         std::env::set_current_dir(places.repo())
     };

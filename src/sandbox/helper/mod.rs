@@ -114,6 +114,9 @@ fn serve() -> io::Result<()> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     drop(null);
+    // For every child from here on, which would take longer each time.
+    sys::default_signals();
+    sys::ignore_ends_of_pipes();
     // What ends a terminal's programs or a unit's must not end the helper before its daemon.
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
@@ -280,7 +283,9 @@ impl Helper {
         }
         let Some(child) = self.children.remove(&dead.pid) else { return };
         let mut down = Down { used: dead.used(), problem: None };
-        if let Some(group) = &child.first.group {
+        // One that ended well has told it itself, where it can read it.
+        let told = self.host.tier == Tier::Sandbox && dead.code == Some(0);
+        if let Some(group) = child.first.group.as_ref().filter(|_| !told) {
             group.meter().read(&mut down.used);
         }
         // Who ended well had nothing to say.

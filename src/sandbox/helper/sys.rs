@@ -238,17 +238,37 @@ pub(super) fn loopback_up() -> io::Result<()> {
 /// Sets every signal back to what it does by default and lets every signal through, as a program expects that
 /// is started from a shell.
 pub(super) fn default_signals() {
-    // All zero is `SIG_DFL` without flags. The kernel is asked itself, since the C library keeps two signals
-    // to itself and leaves them ignored in what it spawned.
-    let default = [0u64; 4];
-    for signal in 1..=64 {
-        // SAFETY: the default runs no code of ours, `default` is as long as the kernel's `sigaction` and outlives
-        // the call; signals that cannot be set are refused, which is harmless.
-        unsafe {
-            let nothing = std::ptr::null_mut::<u64>();
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, 8usize);
-        }
+    (1..=64).for_each(|signal| dispose(signal, DEFAULT));
+    let_signals_through();
+}
+
+/// The same in a child of a process that did so and has since ignored the end of pipes alone.
+pub(super) fn default_signals_again() {
+    dispose(libc::SIGPIPE, DEFAULT);
+    let_signals_through();
+}
+
+/// Lets a write to a pipe that nobody reads fail, instead of ending this process.
+pub(super) fn ignore_ends_of_pipes() {
+    dispose(libc::SIGPIPE, IGNORE);
+}
+
+const DEFAULT: u64 = libc::SIG_DFL as u64;
+const IGNORE: u64 = libc::SIG_IGN as u64;
+
+fn dispose(signal: libc::c_int, to: u64) {
+    // What is done, and no flags. The kernel is asked itself, since the C library keeps two signals to itself and leaves
+    // them ignored in what it spawned.
+    let action = [to, 0, 0, 0];
+    // SAFETY: neither runs code of ours, `action` is as long as the kernel's `sigaction` and outlives the call; signals
+    // that cannot be set are refused, which is harmless.
+    unsafe {
+        let nothing = std::ptr::null_mut::<u64>();
+        libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), nothing, 8usize);
     }
+}
+
+fn let_signals_through() {
     // SAFETY: the set is made by `sigemptyset` before it is used.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();

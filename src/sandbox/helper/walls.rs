@@ -298,9 +298,12 @@ fn mount_tmpfs(place: &Path, options: &str) -> io::Result<()> {
     Ok(mount("tenantry", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())?)
 }
 
-/// Shows one directory at a second place, with further restrictions.
+/// Shows a part of a file system that was mounted here at a second place, with its restrictions and further ones.
 fn bind(from: &Path, to: &Path, attributes: u64) -> io::Result<()> {
     mount_bind(from, to)?;
+    if attributes == 0 {
+        return Ok(());
+    }
     sys::restrict_mount(CWD, to, attributes | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV, false)
 }
 

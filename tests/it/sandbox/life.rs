@@ -84,6 +84,17 @@ fn a_script_without_the_bit_or_the_line_is_started_all_the_same() {
 }
 
 #[test]
+fn a_script_begins_with_every_signal_as_a_shell_would_give_it() {
+    in_every(async |executor, tier| {
+        // Read by the script's own process: what it is born with, not what a shell makes of it.
+        let arguments = ["-E", "^Sig(Blk|Ign)", "/proc/self/status"];
+        let seen = run(executor, with(Program::Command("grep".to_owned()), &arguments)).await;
+        let masks: Vec<_> = seen.stdout.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(masks, ["0000000000000000"; 2], "{tier}: {}", seen.stdout);
+    });
+}
+
+#[test]
 fn what_cannot_be_started_ends_as_in_a_shell_and_says_why() {
     in_every(async |executor, tier| {
         let mut missing = with(Program::File("a".to_owned()), &[]);
