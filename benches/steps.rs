@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use tenantry::client::{Client, Question};
 use tenantry::domain::{ExitKind, Tier};
 use tenantry::sandbox::{
-    Executor, Limits, LimitsPolicy, LocalExecutor, Program, RuntimeSource, Settings, Started, StepSpec,
-    add_runtime,
+    Executor, Limits, LimitsPolicy, LocalExecutor, Program, RUNTIME_BYTES_MAX, RuntimeSource, Settings,
+    Started, StepSpec, add_runtime,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::runtime::Runtime;
@@ -174,7 +174,7 @@ async fn alone_in_a_runtime(home: &Path) {
     }
     std::fs::copy(busybox, tree.join("bin/busybox")).unwrap();
     std::os::unix::fs::symlink("busybox", tree.join("bin/true")).unwrap();
-    let digest = add_runtime(RuntimeSource::Directory(&tree), &shelf).unwrap();
+    let digest = add_runtime(RuntimeSource::Directory(&tree), &shelf, RUNTIME_BYTES_MAX).unwrap();
     let executor = open(Tier::Sandbox, Some(shelf)).await;
     let (mut with, mut without) = (Vec::new(), Vec::new());
     // Ten of a kind, since a sandbox of the kind of the last one stands ready for the next.

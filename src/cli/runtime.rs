@@ -9,8 +9,8 @@ use serde_json::json;
 use super::Ending;
 use super::ending::with_causes;
 use super::page::{self, Format, FormatArgs};
-use crate::domain::RuntimeDigest;
-use crate::sandbox::{RuntimeSource, add_runtime, list_runtimes, runtime_digest};
+use crate::domain::{ByteSize, RuntimeDigest};
+use crate::sandbox::{RUNTIME_BYTES_MAX, RuntimeSource, add_runtime, list_runtimes, runtime_digest};
 
 /// The options of `tenantry runtime`.
 #[derive(Clone, Debug, clap::Args)]
@@ -52,6 +52,9 @@ struct AddArgs {
     /// A tar archive, a directory, or `-` for an archive on standard input
     #[arg(value_name = "FILE|DIR|-")]
     source: PathBuf,
+    /// The most that its files may have together
+    #[arg(long, value_name = "SIZE", default_value_t = RUNTIME_BYTES_MAX)]
+    max_size: ByteSize,
     #[command(flatten)]
     shelf: ShelfArgs,
     #[command(flatten)]
@@ -108,14 +111,14 @@ fn add(args: &AddArgs) -> Result<(), Ending> {
         return Err(Ending::Usage(why.to_owned()));
     }
     let added = if args.source == stdin {
-        add_runtime(RuntimeSource::Archive(&mut std::io::stdin()), &shelf)
+        add_runtime(RuntimeSource::Archive(&mut std::io::stdin()), &shelf, args.max_size)
     } else if args.source.is_dir() {
-        add_runtime(RuntimeSource::Directory(&args.source), &shelf)
+        add_runtime(RuntimeSource::Directory(&args.source), &shelf, args.max_size)
     } else {
         let opened = std::fs::File::open(&args.source);
         let mut file =
             opened.map_err(|error| Ending::CouldNot(format!("`{}`: {error}", args.source.display())))?;
-        add_runtime(RuntimeSource::Archive(&mut file), &shelf)
+        add_runtime(RuntimeSource::Archive(&mut file), &shelf, args.max_size)
     };
     let digest = added.map_err(|error| Ending::CouldNot(with_causes(&error)))?;
     match args.format.format {

@@ -33,7 +33,9 @@ pub use egress::{Egress, EgressLimits, Outward, Reach};
 pub use local::{LocalExecutor, Settings};
 pub use packages::{Packages, Preparation};
 pub use peers::Peers;
-pub use runtimes::{RuntimeError, RuntimeSource, add_runtime, list_runtimes, runtime_digest};
+pub use runtimes::{
+    RUNTIME_BYTES_MAX, RuntimeError, RuntimeSource, add_runtime, list_runtimes, runtime_digest,
+};
 
 /// Runs attempts of steps, each apart from everything else.
 #[async_trait]

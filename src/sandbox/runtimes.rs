@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::RuntimeDigest;
+use crate::domain::{ByteSize, RuntimeDigest};
 
 /// Names at the top of a root file system that a sandbox has its own of. What lies there is never seen, so it does not
 /// count.
@@ -24,6 +24,10 @@ pub(super) const COVERED: [&str; 7] = ["dev", "proc", "sys", "run", "tmp", "work
 pub(super) const OWN: &str = "opt/tenantry";
 /// Directories in each other. No system comes near; it bounds this process's stack.
 const DEPTH_MAX: usize = 128;
+/// The most bytes that the files of a runtime have together where nobody says: several times what large images have.
+pub const RUNTIME_BYTES_MAX: ByteSize = ByteSize::from_mib(16 << 10);
+/// The most entries of an archive: an image of a whole system has some hundred thousand.
+const ENTRIES_MAX: usize = 2_000_000;
 /// Permissions that count: bits that make a program somebody else's do nothing in a sandbox.
 const PERMISSIONS: u32 = 0o777;
 /// The beginning of the name of what is not complete.
@@ -141,16 +145,20 @@ fn content(path: &Path) -> io::Result<String> {
 }
 
 /// Unpacks a tar archive, or copies a directory, into `shelf` under its digest; one that is there already stays as it
-/// is. The shelf is made if need be.
+/// is. The shelf is made if need be. Its files may have `most` bytes together.
 ///
 /// Owners are not kept, nor is what a sandbox covers. Files keep their permissions, and whoever added them can read all.
 ///
 /// # Errors
 /// [`RuntimeError`]; nothing is left then.
-pub fn add_runtime(source: RuntimeSource<'_>, shelf: &Path) -> Result<RuntimeDigest, RuntimeError> {
+pub fn add_runtime(
+    source: RuntimeSource<'_>,
+    shelf: &Path,
+    most: ByteSize,
+) -> Result<RuntimeDigest, RuntimeError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(shelf).map_err(system(shelf))?;
     let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(shelf).map_err(system(shelf))?;
-    let made = fill(source, unfinished.path(), shelf);
+    let made = fill(source, unfinished.path(), shelf, most);
     match &made {
         Ok((_, true)) => drop(unfinished.keep()),
         // A directory that is closed for writing would keep its files.
@@ -160,10 +168,15 @@ pub fn add_runtime(source: RuntimeSource<'_>, shelf: &Path) -> Result<RuntimeDig
 }
 
 /// Fills an empty directory and moves it to its place; gives whether it was moved, or lay there before.
-fn fill(source: RuntimeSource<'_>, tree: &Path, shelf: &Path) -> Result<(RuntimeDigest, bool), RuntimeError> {
+fn fill(
+    source: RuntimeSource<'_>,
+    tree: &Path,
+    shelf: &Path,
+    most: ByteSize,
+) -> Result<(RuntimeDigest, bool), RuntimeError> {
     match source {
-        RuntimeSource::Archive(archive) => unpack(archive, tree)?,
-        RuntimeSource::Directory(directory) => copy(directory, tree)?,
+        RuntimeSource::Archive(archive) => unpack(archive, tree, most)?,
+        RuntimeSource::Directory(directory) => copy(directory, tree, most)?,
     }
     let digest = runtime_digest(tree)?;
     let place = shelf.join(digest.directory());
@@ -194,7 +207,7 @@ pub enum RuntimeSource<'a> {
     Directory(&'a Path),
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), RuntimeError> {
+fn copy(from: &Path, to: &Path, most: ByteSize) -> Result<(), RuntimeError> {
     let (mut archive, into) = io::pipe().map_err(system(from))?;
     std::thread::scope(|scope| {
         let packing = scope.spawn(|| -> io::Result<()> {
@@ -203,7 +216,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), RuntimeError> {
             builder.append_dir_all(".", from)?;
             builder.into_inner()?.flush()
         });
-        let unpacked = unpack(&mut archive, to);
+        let unpacked = unpack(&mut archive, to, most);
         if unpacked.is_ok() {
             // The end of an archive is not the end of what is written.
             drop(io::copy(&mut archive, &mut io::sink()));
@@ -215,7 +228,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), RuntimeError> {
     })
 }
 
-fn unpack(archive: &mut (dyn Read + Send), to: &Path) -> Result<(), RuntimeError> {
+fn unpack(archive: &mut (dyn Read + Send), to: &Path, most: ByteSize) -> Result<(), RuntimeError> {
     let wrong = |source: io::Error| RuntimeError::System { path: "the archive".to_owned(), source };
     let mut head = [0u8; 2];
     archive.read_exact(&mut head).map_err(wrong)?;
@@ -228,6 +241,7 @@ fn unpack(archive: &mut (dyn Read + Send), to: &Path) -> Result<(), RuntimeError
     let mut archive = tar::Archive::new(head.as_slice().chain(io::BufReader::new(archive)));
     // Directories come last: one that cannot be written would keep out what belongs into it.
     let mut directories = Vec::new();
+    let mut left = most.as_bytes();
     for (number, entry) in archive.entries().map_err(wrong)?.enumerate() {
         // What the library says of a header repeats what stands there, which may be anything.
         let broken = |_| match number {
@@ -235,6 +249,15 @@ fn unpack(archive: &mut (dyn Read + Send), to: &Path) -> Result<(), RuntimeError
             _ => refused(Path::new("the archive"), &format!("is broken behind its entry {number}")),
         };
         let mut entry = entry.map_err(broken)?;
+        // What it will take, holes and all, before anything of it is written.
+        left = match left.checked_sub(entry.size()) {
+            Some(left) if number < ENTRIES_MAX => left,
+            Some(_) => return Err(refused(Path::new("the archive"), "has more entries than any system")),
+            None => {
+                let what = format!("has files of more than {most} together: `--max-size` allows more");
+                return Err(refused(Path::new("the archive"), &what));
+            }
+        };
         let path = entry.path().map_err(wrong)?.into_owned();
         let place: PathBuf =
             path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();

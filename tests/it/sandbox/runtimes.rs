@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tenantry::domain::{Mode, RuntimeDigest, Tier};
+use tenantry::domain::{ByteSize, Mode, RuntimeDigest, Tier};
 use tenantry::sandbox::{
-    Executor as _, LocalExecutor, Program, RuntimeSource, SandboxError, SecretFile, Settings, StepSpec,
-    add_runtime, runtime_digest,
+    Executor as _, LocalExecutor, Program, RUNTIME_BYTES_MAX, RuntimeSource, SandboxError, SecretFile,
+    Settings, StepSpec, add_runtime, runtime_digest,
 };
 
 use super::harness::{block_on, can_sandbox, file, program, run, settings, spec};
@@ -80,7 +80,8 @@ impl Shelf {
     pub fn new(python: bool) -> Option<Self> {
         let tree = root_file_system(python)?;
         let directory = tempfile::Builder::new().prefix("shelf").tempdir_in("/var/tmp").unwrap();
-        let digest = add_runtime(RuntimeSource::Directory(tree.path()), directory.path()).unwrap();
+        let digest =
+            add_runtime(RuntimeSource::Directory(tree.path()), directory.path(), RUNTIME_BYTES_MAX).unwrap();
         Some(Self { directory, digest })
     }
 
@@ -284,8 +285,35 @@ fn archive(tree: &Path, more: &[&str]) -> Vec<u8> {
 }
 
 fn add(archive: &[u8], shelf: &Path) -> Result<RuntimeDigest, String> {
+    add_at_most(archive, shelf, RUNTIME_BYTES_MAX)
+}
+
+fn add_at_most(archive: &[u8], shelf: &Path, most: ByteSize) -> Result<RuntimeDigest, String> {
     let mut archive = archive;
-    add_runtime(RuntimeSource::Archive(&mut archive), shelf).map_err(|error| error.to_string())
+    add_runtime(RuntimeSource::Archive(&mut archive), shelf, most).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_too_large_is_refused_before_it_is_written() {
+    let (tree, shelf) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let names = || std::fs::read_dir(shelf.path()).unwrap().count();
+    // A terabyte of holes is an archive of some kilobytes.
+    let holes = std::fs::File::create(tree.path().join("holes")).unwrap();
+    holes.set_len(1 << 40).unwrap();
+    let bomb = archive(tree.path(), &["--sparse", "holes"]);
+    assert!(bomb.len() < 100_000, "{}", bomb.len());
+    let why = add(&bomb, shelf.path()).unwrap_err();
+    assert!(why.contains("more than 16GiB together: `--max-size` allows more"), "{why}");
+    holes.set_len(3 << 20).unwrap();
+    let small = archive(tree.path(), &["--sparse", "holes"]);
+    let most = |mib| add_at_most(&small, shelf.path(), ByteSize::from_mib(mib));
+    assert!(most(2).is_err(), "the bound is the caller's");
+    assert_eq!(names(), 0, "nothing is left");
+    let most_of_a_tree = ByteSize::from_mib(2);
+    let source = RuntimeSource::Directory(tree.path());
+    assert!(add_runtime(source, shelf.path(), most_of_a_tree).is_err(), "a tree has the same bound");
+    most(3).unwrap();
+    assert_eq!(names(), 1);
 }
 
 #[test]
@@ -310,7 +338,10 @@ fn a_tree_and_its_archive_are_one_runtime() {
     assert_eq!(add(&archive(tree.path(), &["."]), shelf.path()).unwrap(), want);
     // A program of the same name as one that the image had: links are followed inside alone.
     assert_eq!(add(&archive(tree.path(), &["etc", "usr", "bin"]), shelf.path()).unwrap(), want);
-    assert_eq!(add_runtime(RuntimeSource::Directory(tree.path()), shelf.path()).unwrap(), want);
+    assert_eq!(
+        add_runtime(RuntimeSource::Directory(tree.path()), shelf.path(), RUNTIME_BYTES_MAX).unwrap(),
+        want
+    );
     assert_eq!(names(), 1, "nothing is left beside it");
     let added = shelf.path().join(want.directory());
     assert_eq!(std::fs::metadata(added.join("usr/bin/b")).unwrap().permissions().mode() & 0o7777, 0o755);
