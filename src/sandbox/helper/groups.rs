@@ -13,6 +13,9 @@ use rustix::process::{Pid, Signal};
 
 use super::super::wire::{Attempt, Used};
 
+/// The group of the daemon and its helper in version 2, in which a group that hands controllers down has no process.
+const LEAF: &str = "tenantry-daemon";
+
 /// A controller that limits or counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Controller {
@@ -304,7 +307,11 @@ fn find(mounts: &str, memberships: &str) -> Vec<Found> {
             continue;
         }
         for mount in mounts.lines() {
-            let Some((own, options)) = place(mount, version, path) else { continue };
+            let Some((mut own, options)) = place(mount, version, path) else { continue };
+            // Where an earlier helper moved the daemon to: the attempts lie beside it, those that it left too.
+            if version == Version::Two && own.ends_with(LEAF) {
+                own.pop();
+            }
             if version == Version::Two
                 || controllers.split(',').all(|one| options.split(',').any(|o| o == one))
             {
@@ -379,7 +386,7 @@ fn delegate(own: &Path, controllers: &BTreeSet<Controller>) -> io::Result<()> {
     if members.split_whitespace().any(|member| member != this && member != parent) {
         return Err(io::Error::other("other processes share this group"));
     }
-    let leaf = own.join("tenantry-daemon");
+    let leaf = own.join(LEAF);
     make_directory(&leaf)?;
     for member in members.split_whitespace() {
         std::fs::write(leaf.join("cgroup.procs"), member)?;
@@ -510,6 +517,14 @@ mod tests {
             "0::/system.slice/tenantry.service\n",
             &[("/sys/fs/cgroup/system.slice/tenantry.service", Version::Two, &[])],
         );
+    }
+
+    #[test]
+    fn a_helper_that_follows_another_finds_the_same_place() {
+        let mounts = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
+        let unit = [("/sys/fs/cgroup/system.slice/tenantry.service", Version::Two, &[][..])];
+        check(mounts, "0::/system.slice/tenantry.service/tenantry-daemon\n", &unit);
+        check(mounts, "0::/tenantry-daemon-2\n", &[("/sys/fs/cgroup/tenantry-daemon-2", Version::Two, &[])]);
     }
 
     #[test]

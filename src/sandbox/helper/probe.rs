@@ -365,8 +365,8 @@ fn cure(feature: &str) -> &'static str {
     match feature {
         "user namespace" | "mount namespace" | "pid namespace" | "ipc namespace" | "uts namespace"
         | "network namespace" => {
-            "run as root, or allow user namespaces: `sysctl user.max_user_namespaces=15000`, on Ubuntu also \
-             `sysctl kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile; in a container, \
+            "run as root, or allow user namespaces: `sysctl user.max_user_namespaces=15000`, on Ubuntu also the AppArmor \
+             profile in `docs/apparmor/` or `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in a container, \
              start it with CAP_SYS_ADMIN and without its seccomp profile"
         }
         "cgroup namespace" => "use Linux 4.6 or later",
