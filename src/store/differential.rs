@@ -185,7 +185,13 @@ impl Play {
                 let chosen = usize::from(*lease) % self.leases.len();
                 let (lease, worker) = self.leases[chosen].clone();
                 let outcome = if *well { Outcome::Success } else { Outcome::Failure };
-                let done = store.complete(&lease.permit, &lease.attempt, report(outcome), now).await;
+                let text = format!("{} said something\n", lease.attempt);
+                let end = LogRecord { sequence: 1, at: now, stream: LogStream::Stdout, text };
+                // A lease that completes again must say the same, so what it says depends on nothing else.
+                let log_end =
+                    if chosen.is_multiple_of(2) { vec![LogRecord { at: START, ..end }] } else { Vec::new() };
+                let said = Report { log_end, ..report(outcome) };
+                let done = store.complete(&lease.permit, &lease.attempt, said, now).await;
                 let done = done.map(|next| {
                     let said = next.as_ref().map(|next| next.attempt.to_string());
                     (said, next)
@@ -287,11 +293,20 @@ impl Play {
         let mut tenants = BTreeMap::new();
         for tenant in 0..2 {
             let Some(actual) = self.actual(tenant).await else { continue };
-            let mut runs = Vec::new();
+            let (mut runs, mut ends) = (Vec::new(), Vec::new());
             let mut audit = Vec::new();
             if actual.removed.is_none() {
                 let all = RunFilter { limit: 1_000, ..RunFilter::default() };
                 runs = self.store.runs(&right::<View>("audrey", &actual, self.now), &all).await.unwrap();
+                let view = right::<View>("audrey", &actual, self.now);
+                for (run, step) in runs.iter().flat_map(|run| run.steps.iter().map(move |step| (run, step))) {
+                    let (run, attempt) = (run.id.clone(), step.attempt);
+                    let id = AttemptId { run, step: step.id.clone(), item: step.item, attempt };
+                    ends.push(match self.store.log_end(&view, &id).await {
+                        Ok(end) => json!(end),
+                        Err(error) => json!(refusal(&error)),
+                    });
+                }
                 let permit = right::<ViewAccess>("audrey", &actual, self.now);
                 audit = self.store.audit(&permit, 0, 10_000).await.unwrap();
             }
@@ -309,7 +324,10 @@ impl Play {
             let mut verifier = crate::record::Verifier::default();
             audit.iter().for_each(|record| verifier.push(&serde_json::to_value(record).unwrap()));
             assert_eq!(verifier.finish(None), []);
-            tenants.insert(name(tenant), json!({ "actual": *actual, "runs": runs, "audit": audit }));
+            tenants.insert(
+                name(tenant),
+                json!({ "actual": *actual, "runs": runs, "ends": ends, "audit": audit }),
+            );
         }
         let heads = format!("{:?}", self.store.tenants().await.unwrap());
         json!({ "tenants": tenants, "heads": heads, "said": self.said })
