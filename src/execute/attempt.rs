@@ -78,6 +78,10 @@ pub(super) async fn execute(ports: &Ports, lease: &Lease, hold: &Arc<Hold>) -> O
     let note = note_with_hosts(&ended).map(|note| masking.redact(&note));
     let stored = capture.finish(DRAIN, note).await;
     if *asks.borrow() == Ask::Lost {
+        // It has no report to go with. Where the lease is still ours, as at a shutdown, it is kept; else it is refused.
+        if !stored.end.is_empty() {
+            drop(ports.leases.append(&hold.permit(), hold.attempt(), &stored.end).await);
+        }
         return None;
     }
     Some(report(ended, &masking, stored, secrets_used))

@@ -508,7 +508,8 @@ async fn a_worker_that_cannot_renew_gives_up_before_another_begins() {
 
 #[tokio::test]
 async fn a_shutdown_hands_back_what_does_not_end_in_time() {
-    let house = House::with(samples::workflow(vec![step("main", Waits::Nothing, "hang")])).await;
+    let script = "print last words\nhang";
+    let house = House::with(samples::workflow(vec![step("main", Waits::Nothing, script)])).await;
     let run = house.start().await;
     {
         let house = &house;
@@ -517,6 +518,11 @@ async fn a_shutdown_hands_back_what_does_not_end_in_time() {
     assert_eq!(house.worker.active(), 0);
     let record = house.record(&run).await;
     assert_eq!((record.state, record.outcome), (Phase::Queued, None), "at once, not when the lease ends");
+    assert!(
+        house.logged().await.starts_with("last words\n"),
+        "what it had said is kept: {}",
+        house.logged().await
+    );
     assert_eq!(house.leases.claim(1).await.expect("claims")[0].attempt.attempt, 2);
 }
 
