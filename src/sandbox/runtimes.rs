@@ -175,7 +175,7 @@ fn fill(
     most: ByteSize,
 ) -> Result<(RuntimeDigest, bool), RuntimeError> {
     match source {
-        RuntimeSource::Archive(archive) => unpack(archive, tree, most)?,
+        RuntimeSource::Archive(archive) => unpack(Path::new("the archive"), archive, tree, most)?,
         RuntimeSource::Directory(directory) => copy(directory, tree, most)?,
     }
     let digest = runtime_digest(tree)?;
@@ -216,7 +216,7 @@ fn copy(from: &Path, to: &Path, most: ByteSize) -> Result<(), RuntimeError> {
             builder.append_dir_all(".", from)?;
             builder.into_inner()?.flush()
         });
-        let unpacked = unpack(&mut archive, to, most);
+        let unpacked = unpack(from, &mut archive, to, most);
         if unpacked.is_ok() {
             // The end of an archive is not the end of what is written.
             drop(io::copy(&mut archive, &mut io::sink()));
@@ -228,15 +228,18 @@ fn copy(from: &Path, to: &Path, most: ByteSize) -> Result<(), RuntimeError> {
     })
 }
 
-fn unpack(archive: &mut (dyn Read + Send), to: &Path, most: ByteSize) -> Result<(), RuntimeError> {
-    let wrong = |source: io::Error| RuntimeError::System { path: "the archive".to_owned(), source };
+/// `called` is what an error calls the archive.
+fn unpack(
+    called: &Path,
+    archive: &mut (dyn Read + Send),
+    to: &Path,
+    most: ByteSize,
+) -> Result<(), RuntimeError> {
+    let wrong = |source: io::Error| RuntimeError::System { path: called.display().to_string(), source };
     let mut head = [0u8; 2];
     archive.read_exact(&mut head).map_err(wrong)?;
     if head == [0x1f, 0x8b] {
-        return Err(refused(
-            Path::new("the archive"),
-            "is compressed: unpack it with `gunzip -c`, and name `-`",
-        ));
+        return Err(refused(called, "is compressed: unpack it with `gunzip -c`, and name `-`"));
     }
     let mut archive = tar::Archive::new(head.as_slice().chain(io::BufReader::new(archive)));
     // Directories come last: one that cannot be written would keep out what belongs into it.
@@ -245,17 +248,17 @@ fn unpack(archive: &mut (dyn Read + Send), to: &Path, most: ByteSize) -> Result<
     for (number, entry) in archive.entries().map_err(wrong)?.enumerate() {
         // What the library says of a header repeats what stands there, which may be anything.
         let broken = |_| match number {
-            0 => refused(Path::new("the archive"), "is no tar archive"),
-            _ => refused(Path::new("the archive"), &format!("is broken behind its entry {number}")),
+            0 => refused(called, "is no tar archive"),
+            _ => refused(called, &format!("is broken behind its entry {number}")),
         };
         let mut entry = entry.map_err(broken)?;
         // What it will take, holes and all, before anything of it is written.
         left = match left.checked_sub(entry.size()) {
             Some(left) if number < ENTRIES_MAX => left,
-            Some(_) => return Err(refused(Path::new("the archive"), "has more entries than any system")),
+            Some(_) => return Err(refused(called, "has more entries than any system")),
             None => {
                 let what = format!("has files of more than {most} together: `--max-size` allows more");
-                return Err(refused(Path::new("the archive"), &what));
+                return Err(refused(called, &what));
             }
         };
         let path = entry.path().map_err(wrong)?.into_owned();

@@ -311,7 +311,8 @@ fn what_is_too_large_is_refused_before_it_is_written() {
     assert_eq!(names(), 0, "nothing is left");
     let most_of_a_tree = ByteSize::from_mib(2);
     let source = RuntimeSource::Directory(tree.path());
-    assert!(add_runtime(source, shelf.path(), most_of_a_tree).is_err(), "a tree has the same bound");
+    let why = add_runtime(source, shelf.path(), most_of_a_tree).unwrap_err().to_string();
+    assert!(why.contains(tree.path().to_str().unwrap()) && why.contains("more than 2MiB"), "{why}");
     most(3).unwrap();
     assert_eq!(names(), 1);
 }
