@@ -53,6 +53,8 @@ judge $? "two helpers, one after the other, have one leaf for the daemon"
 # The tests of the suite, as root. An emulated processor takes longer to start `bwrap` than a fifth of it allows.
 "$tests" --test-threads 2 "$filter" --skip the_processor_is_shared_out >/tmp/tests 2>&1
 grep -E '^test .* (ok|FAILED)$' /tmp/tests | sed -E 's/^test (.*) \.\.\. ok$/ok \1/; s/^test (.*) \.\.\. FAILED$/not ok \1/'
+grep -qE '^test result: ok\. [1-9][0-9]* passed' /tmp/tests
+judge $? "there are tests of $filter, and all were run to their end"
 sed -n '/^failures:/,$p' /tmp/tests | sed 's/^/# /'
 echo "# all was tried"
 sync
