@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::harness::*;
 use tenantry::domain::{ExitKind, Tier};
 use tenantry::sandbox::{Executor, LocalExecutor, Settings, Started, Stop};
@@ -100,8 +102,12 @@ fn children_of(parent: u32) -> Vec<u32> {
 }
 
 fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+fn signal(pid: u32, signal: Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 fn can(tier: Tier) -> bool {
@@ -162,6 +168,9 @@ fn both_killed_at_once(tier: Tier) {
     let instance = format!("both-{}-{}", tier as u8, std::process::id());
     let mut daemon = daemon(&instance, tier, &mark);
     let helpers = children_of(daemon.id());
+    // A helper that outlives its daemon by a moment sees it and takes everything down: at once means that it
+    // does not run any more when the daemon dies.
+    helpers.iter().for_each(|helper| signal(*helper, Signal::STOP));
     daemon.kill().unwrap();
     helpers.into_iter().for_each(kill);
     daemon.wait().unwrap();
