@@ -73,6 +73,15 @@ pub(super) fn wait_until_dead(mark: &str) {
     }
 }
 
+#[track_caller]
+pub(super) fn wait_until_alive(mark: &str, count: usize) {
+    let started = Instant::now();
+    while alive(mark) < count {
+        assert!(started.elapsed() < Duration::from_secs(10), "{} processes have begun", alive(mark));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Removes what a killed process left, as the next daemon does.
 fn sweep(instance: &str, tier: Tier) {
     block_on(async {
@@ -224,10 +233,10 @@ fn a_sandbox_that_stands_ready_can_be_killed_without_harm() {
             let beside: Vec<u32> =
                 children_of(helper).into_iter().filter(|child| !is_above(*child, &mark)).collect();
             assert!(!beside.is_empty());
-            beside.into_iter().for_each(kill);
-            if turn % 2 == 0 {
-                // With a moment for the helper to see it, and without.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            beside.iter().copied().for_each(kill);
+            // Seen by the helper, which has buried them then, and not.
+            while turn % 2 == 0 && children_of(helper).iter().any(|child| beside.contains(child)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let next = executor.start(spec("true")).await;
             match next {
