@@ -87,6 +87,7 @@ pub fn router(ports: Ports) -> Router {
         .route("/api/v1/reconcile", post(steer::wake_all))
         .route("/api/v1/release/{scope}", post(steer::release_scope))
         .nest("/api/v1/tenants/{tenant}", tenant)
+        .layer(axum::middleware::from_fn(problem::decide_anew))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .with_state(Guard::new(ports))

@@ -1,6 +1,9 @@
 //! Errors as `application/problem+json` (RFC 9457), with a code for programs and a request id for the log.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -17,13 +20,23 @@ pub struct Problem {
     pub code: &'static str,
     /// A sentence for people; never a reason that only the audit may have, never a value.
     pub detail: String,
+    /// The store refused a permit that had been given a moment before: whoever asks again is decided about anew.
+    overtaken: bool,
 }
+
+/// How often a reading request is decided about when rights in its tenant keep ending between the decision and
+/// the reading.
+const DECISIONS_MAX: usize = 4;
+
+/// In a response: its request was overtaken.
+#[derive(Clone, Copy)]
+struct Overtaken;
 
 impl Problem {
     /// Makes one.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), overtaken: false }
     }
     /// What was sent cannot be understood.
     #[must_use]
@@ -67,7 +80,8 @@ impl From<StoreError> for Problem {
                 Self::conflict("it changed in the meantime: try again")
             }
             StoreError::Denied(_) => {
-                Self::new(StatusCode::FORBIDDEN, "forbidden", "the right ended meanwhile")
+                let detail = "rights in this tenant changed while this was decided: try again";
+                Self { overtaken: true, ..Self::new(StatusCode::FORBIDDEN, "forbidden", detail) }
             }
             StoreError::Unavailable { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", error.to_string())
@@ -94,7 +108,28 @@ impl IntoResponse for Problem {
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         // The guard's layer puts the request id into header and body.
         response.extensions_mut().insert(body);
+        if self.overtaken {
+            response.extensions_mut().insert(Overtaken);
+        }
         response
+    }
+}
+
+/// Decides anew about a request that only reads, where any right of its tenant ended between the decision and the
+/// reading. Whoever still may is answered, whoever may not any more is told so like everybody else, with the
+/// denial in the audit. What changes something is never done twice: its caller decides whether to ask again.
+pub(super) async fn decide_anew(request: Request, next: Next) -> Response {
+    if request.method() != Method::GET {
+        return next.run(request).await;
+    }
+    let (parts, _) = request.into_parts();
+    let mut decisions = 1;
+    loop {
+        let response = next.clone().run(Request::from_parts(parts.clone(), Body::empty())).await;
+        if decisions == DECISIONS_MAX || response.extensions().get::<Overtaken>().is_none() {
+            return response;
+        }
+        decisions += 1;
     }
 }
 

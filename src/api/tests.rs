@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::{Path, Query};
 use axum::http::{Method, Request};
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 
-use super::{Health, Ports, in_process, loopback, router};
+use super::{Health, Ports, Problem, in_process, loopback, router};
 use crate::authz::{Facts, Permit, Standing, action, decide};
 use crate::domain::{
     Approver, Ceilings, ChangeControlMode, ChangeKeys, Clock, CommitId, FreshIds, Grant, OnRewrite,
@@ -23,6 +24,7 @@ use crate::login::Trust;
 use crate::run::samples;
 use crate::store::{
     Application, AppliedPlatform, LogRecord, LogStream, MemoryLogs, MemoryStore, Report, SourceRow, Store,
+    StoreError,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -144,6 +146,10 @@ impl House {
     }
 
     async fn apply_at(&self, generation: u64, tenant: &str, grants: &[(Role, &str)]) {
+        self.apply_taking(Removals::default(), generation, tenant, grants).await;
+    }
+
+    async fn apply_taking(&self, removals: Removals, generation: u64, tenant: &str, grants: &[(Role, &str)]) {
         let mut state = samples::tenant_state();
         state.grants = grants
             .iter()
@@ -161,7 +167,7 @@ impl House {
             digest: Some(state.digest()),
             next: Some(state),
             authors: BTreeSet::from(["owen".parse().unwrap()]),
-            removals: Removals::default(),
+            removals,
             removals_only: false,
             runs: vec![],
             audit: vec![],
@@ -697,4 +703,63 @@ async fn an_agreement_counts_while_its_giver_may_give_it() {
     let by: Vec<_> =
         said["approval"]["given"].as_array().unwrap().iter().map(|one| one["by"].clone()).collect();
     assert_eq!(by, ["user:audrey", "user:gregor"]);
+}
+
+#[tokio::test]
+async fn what_only_reads_is_decided_about_anew_where_a_right_ends_in_between() {
+    // How often it is overtaken, then what is answered after how many decisions.
+    let cases = [
+        ("GET", 0, 200, 1),
+        ("GET", 1, 200, 2),
+        ("GET", 3, 200, 4),
+        ("GET", 1000, 403, 4),
+        ("POST", 0, 200, 1),
+        ("POST", 1, 403, 1),
+    ];
+    for (method, overtaken, status, decisions) in cases {
+        let decided = Arc::new(AtomicU64::new(0));
+        let decide = {
+            let decided = Arc::clone(&decided);
+            async move |Path(tenant): Path<String>, Query(query): Query<BTreeMap<String, String>>| {
+                assert_eq!((tenant.as_str(), query["after"].as_str()), ("acme", "7"));
+                match decided.fetch_add(1, Ordering::SeqCst) < overtaken {
+                    true => Err(Problem::from(StoreError::Denied("a right ended".to_owned()))),
+                    false => Ok("read"),
+                }
+            }
+        };
+        let router = Router::new()
+            .route("/{tenant}", axum::routing::get(decide.clone()).post(decide))
+            .layer(axum::middleware::from_fn(super::problem::decide_anew));
+        let request = Request::builder().method(method).uri("/acme?after=7").body(Body::empty()).unwrap();
+        let (answered, said) = answer(router, request).await;
+        assert_eq!(answered, status, "{method} overtaken {overtaken} times: {said}");
+        assert_eq!(decided.load(Ordering::SeqCst), decisions, "{method} overtaken {overtaken} times");
+        assert!(status == 200 || said["detail"].as_str().unwrap().ends_with("try again"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_is_not_refused_because_the_right_of_another_ends() {
+    let house = Arc::new(House::new().await);
+    let all = [(Role::Operator, "olga"), (Role::Developer, "dana"), (Role::Auditor, "audrey")];
+    let reading = {
+        let house = Arc::clone(&house);
+        tokio::spawn(async move {
+            let mut read = 0;
+            while house.store.access(&"acme".parse().unwrap()).await.unwrap().unwrap().authority < 300 {
+                let (status, said) = house.ask(3, "GET", "/api/v1/tenants/acme/audit", Value::Null).await;
+                assert_eq!(status, 200, "after {read}: {said}");
+                read += 1;
+            }
+        })
+    };
+    for turn in 0..300 {
+        let gone = Grant { role: Role::Developer, principal: "dana".parse().unwrap() };
+        let removals = Removals { grants: vec![gone], ..Removals::default() };
+        let generation = 1 + 2 * turn;
+        house.apply_taking(removals, generation, "acme", &[all[0], all[2]]).await;
+        house.apply_at(generation + 1, "acme", &all).await;
+    }
+    reading.await.unwrap();
 }
