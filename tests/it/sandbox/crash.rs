@@ -235,7 +235,9 @@ fn a_sandbox_that_stands_ready_can_be_killed_without_harm() {
             assert!(!beside.is_empty());
             beside.iter().copied().for_each(kill);
             // Seen by the helper, which has buried them then, and not.
+            let killed_at = Instant::now();
             while turn % 2 == 0 && children_of(helper).iter().any(|child| beside.contains(child)) {
+                assert!(killed_at.elapsed() < Duration::from_secs(10), "the helper does not bury them");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let next = executor.start(spec("true")).await;
